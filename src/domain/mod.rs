@@ -1,0 +1,27 @@
+//! The rules, and nothing but the rules.
+//!
+//! Everything here is a pure function of facts, policy and `now`: no async, no I/O, no clock, no
+//! generator, no logging, and no import of any other module of ours. Time arrives as a
+//! [`time::Timestamp`], randomness as bytes. The layers above read facts from a store, ask a
+//! function here for a verdict, write down what changed and answer.
+//!
+//! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
+//! asking), [`policy`] (a tenant's numbers and their legal ranges), [`lockout`] and [`otp`] (the
+//! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
+//! answer earns), [`event`] (what is written down about it).
+
+pub mod account;
+pub mod contact;
+pub mod device;
+pub mod event;
+pub mod ids;
+pub mod locale;
+pub mod lockout;
+pub mod message;
+pub mod otp;
+pub mod password;
+pub mod policy;
+pub mod session;
+pub mod sign_in;
+pub mod time;
+pub mod token;

