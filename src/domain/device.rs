@@ -1,1 +1,113 @@
-//! x
+//! When a client counts as a device its owner trusts.
+//!
+//! A device token (256 random bits, made when trust is given) is the real thing. A `User-Agent`
+//! counts only under the profile `classic`, as in the original API, and even there it has a
+//! counter of its own only from the address prefix where it was trusted: anyone can copy a header.
+//! The first of header, cookie, `User-Agent` that is *present* decides; an unknown value is a
+//! stranger, with no second chance through a weaker proof. See DESIGN.md §6 (Device).
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::DeviceId;
+use super::lockout::Lane;
+
+/// What a request offered as its device, in the order of strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceProof {
+    /// SHA-256 of a device token from `X-Device-Id` or the device cookie.
+    Token([u8; 32]),
+    /// Keyed digest of the `User-Agent`, for this account.
+    UserAgent([u8; 32]),
+}
+
+/// How an account came to recognise a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// By a token that guichet issued.
+    Token,
+    /// By its `User-Agent` (`classic` only).
+    UserAgent,
+}
+
+/// A device as storage knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// Its id.
+    pub id: DeviceId,
+    /// How it is recognised.
+    pub kind: DeviceKind,
+    /// The address prefix (/24 or /48) where it was trusted, for `UserAgent` devices.
+    pub trusted_from: Option<String>,
+}
+
+/// What a client's proof is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The trusted device, if it is one.
+    pub device: Option<DeviceId>,
+    /// Whose counter its attempts move.
+    pub lane: Lane,
+}
+
+impl Standing {
+    /// Someone nobody vouches for.
+    pub const STRANGER: Self = Self { device: None, lane: Lane::Strangers };
+
+    /// Whether the new-device code is skipped.
+    #[must_use]
+    pub const fn is_trusted(self) -> bool {
+        self.device.is_some()
+    }
+}
+
+/// What the device found for a proof (if any) is worth to a client at `address_prefix`.
+#[must_use]
+pub fn standing(found: Option<&KnownDevice>, trusts_user_agent: bool, address_prefix: Option<&str>) -> Standing {
+    match found {
+        Some(device) if device.kind == DeviceKind::Token => {
+            Standing { device: Some(device.id), lane: Lane::Device(device.id) }
+        }
+        Some(device) if trusts_user_agent => {
+            let at_home = address_prefix.is_some() && device.trusted_from.as_deref() == address_prefix;
+            let lane = if at_home { Lane::Device(device.id) } else { Lane::Strangers };
+            Standing { device: Some(device.id), lane }
+        }
+        _ => Standing::STRANGER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(kind: DeviceKind) -> KnownDevice {
+        KnownDevice { id: DeviceId::random([1; 16]), kind, trusted_from: Some("192.0.2.0/24".to_owned()) }
+    }
+
+    #[test]
+    fn a_token_is_worth_the_same_from_anywhere() {
+        let known = device(DeviceKind::Token);
+
+        for from in [Some("192.0.2.0/24"), Some("198.51.100.0/24"), None] {
+            assert_eq!(standing(Some(&known), false, from).lane, Lane::Device(known.id));
+        }
+    }
+
+    #[test]
+    fn a_copied_user_agent_skips_the_code_but_counts_among_strangers() {
+        let known = device(DeviceKind::UserAgent);
+
+        let copied = standing(Some(&known), true, Some("198.51.100.0/24"));
+
+        assert!(copied.is_trusted());
+        assert_eq!(copied.lane, Lane::Strangers);
+        assert_eq!(standing(Some(&known), true, Some("192.0.2.0/24")).lane, Lane::Device(known.id));
+    }
+
+    #[test]
+    fn outside_the_classic_profile_a_user_agent_is_a_stranger() {
+        assert_eq!(standing(Some(&device(DeviceKind::UserAgent)), false, None), Standing::STRANGER);
+        assert_eq!(standing(None, true, None), Standing::STRANGER);
+    }
+}

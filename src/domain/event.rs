@@ -1,1 +1,78 @@
-//! x
+//! What is written to the audit log, in the words of the OWASP logging vocabulary.
+//!
+//! An event names ids, never contacts, codes or tokens, so that the log may be kept longer than
+//! the people in it. See ASVS 16.3.1–16.3.3.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AccountId, TenantId};
+use super::time::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// An account came into being.
+    UserCreated,
+    /// An account's address was proven.
+    UserVerified,
+    /// A person erased the account.
+    UserDeleted,
+    /// A sign-in succeeded.
+    AuthnLoginSuccess,
+    /// A sign-in failed on its credential.
+    AuthnLoginFail,
+    /// Failures reached the threshold.
+    AuthnLoginLock,
+    /// A lock ended.
+    AuthnLoginUnlock,
+    /// A password was changed or reset.
+    AuthnPasswordChange,
+    /// A session was opened.
+    AuthnTokenCreated,
+    /// A session was ended.
+    AuthnTokenRevoked,
+    /// A spent refresh token came back.
+    AuthnTokenReuse,
+    /// A device became trusted.
+    DeviceTrusted,
+    /// A device lost its trust.
+    DeviceForgotten,
+}
+
+impl EventKind {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserCreated => "user_created",
+            Self::UserVerified => "user_verified",
+            Self::UserDeleted => "user_deleted",
+            Self::AuthnLoginSuccess => "authn_login_success",
+            Self::AuthnLoginFail => "authn_login_fail",
+            Self::AuthnLoginLock => "authn_login_lock",
+            Self::AuthnLoginUnlock => "authn_login_unlock",
+            Self::AuthnPasswordChange => "authn_password_change",
+            Self::AuthnTokenCreated => "authn_token_created",
+            Self::AuthnTokenRevoked => "authn_token_revoked",
+            Self::AuthnTokenReuse => "authn_token_reuse",
+            Self::DeviceTrusted => "device_trusted",
+            Self::DeviceForgotten => "device_forgotten",
+        }
+    }
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// In which tenant.
+    pub tenant: TenantId,
+    /// To which account, if one is known.
+    pub account: Option<AccountId>,
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub at: Timestamp,
+    /// A word of explanation from a fixed set (`expiry`, `reset`, `reuse`, …).
+    pub cause: Option<&'static str>,
+}
