@@ -1,0 +1,253 @@
+//! Argon2id off the async threads: a few threads of its own, a bounded fair line before them.
+//!
+//! One hash takes some 16 ms of a core and 19 MiB, so two of them on the runtime's threads would
+//! stall every request. Each thread owns its memory and reuses it (SPIKE 3). What waits longer
+//! than its deadline is shed before it is begun, so an attempt that never reached the comparison
+//! can be given back; what was begun is finished. See [`queue`] for who goes first.
+
+pub mod queue;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use metrics::gauge;
+use tokio::sync::oneshot;
+
+pub use self::queue::Priority;
+use self::queue::FairQueue;
+use crate::crypto::password_hash::{Memory, PasswordHashError, PasswordHasher, Verification};
+use crate::domain::ids::TenantId;
+use crate::entropy::Entropy;
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::telemetry;
+
+/// Why nothing was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// The line is full or too slow: try again later. Nothing was compared.
+    #[error("too many passwords wait to be hashed")]
+    Shed,
+    /// The stored hash cannot be used, or argon2 failed.
+    #[error("a password could not be hashed")]
+    Failed(#[from] PasswordHashError),
+}
+
+/// How many threads, how long a line, how long a wait.
+#[derive(Debug, Clone, Copy)]
+pub struct HasherLimits {
+    /// Threads that hash; each takes a core while it does.
+    pub threads: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// How long one may wait before it is shed.
+    pub max_wait: Duration,
+}
+
+/// A handle to the hashing threads. They end when the last handle is dropped and the line is empty.
+#[derive(Clone)]
+pub struct Hasher {
+    shared: Arc<Shared>,
+    max_wait: Duration,
+    _threads: Arc<Threads>,
+}
+
+struct Shared {
+    line: Mutex<Line>,
+    work: Condvar,
+    passwords: PasswordHasher,
+    entropy: Entropy,
+}
+
+struct Line {
+    queue: FairQueue<Job>,
+    closing: bool,
+}
+
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Job {
+    task: Task,
+    deadline: Instant,
+}
+
+enum Task {
+    Verify { password: SecretString, phc: Option<SecretString>, reply: oneshot::Sender<Result<Verification, HashError>> },
+    Hash { password: SecretString, reply: oneshot::Sender<Result<SecretString, HashError>> },
+}
+
+impl Hasher {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub fn start(passwords: PasswordHasher, limits: HasherLimits, entropy: Entropy) -> std::io::Result<Self> {
+        let line = Mutex::new(Line { queue: FairQueue::new(limits.queue), closing: false });
+        let shared = Arc::new(Shared { line, work: Condvar::new(), passwords, entropy });
+        let mut handles = Vec::with_capacity(limits.threads);
+        for n in 0..limits.threads.max(1) {
+            let shared = Arc::clone(&shared);
+            handles.push(std::thread::Builder::new().name(format!("hasher-{n}")).spawn(move || shared.serve())?);
+        }
+        let threads = Arc::new(Threads { shared: Arc::clone(&shared), handles: Mutex::new(handles) });
+        Ok(Self { shared, max_wait: limits.max_wait, _threads: threads })
+    }
+
+    /// Compares a normalised password with a stored hash, or, without one, does the same work
+    /// against a decoy and finds that it differs.
+    ///
+    /// # Errors
+    /// [`HashError::Shed`] if nothing was compared; [`HashError::Failed`] for a corrupt hash.
+    pub async fn verify(
+        &self,
+        tenant: TenantId,
+        priority: Priority,
+        password: SecretString,
+        phc: Option<SecretString>,
+    ) -> Result<Verification, HashError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(tenant, priority, Task::Verify { password, phc, reply });
+        answer.await.unwrap_or(Err(HashError::Shed))
+    }
+
+    /// Hashes a normalised password with a fresh salt, as a PHC string.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    pub async fn hash(&self, tenant: TenantId, password: SecretString) -> Result<SecretString, HashError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(tenant, Priority::Stranger, Task::Hash { password, reply });
+        answer.await.unwrap_or(Err(HashError::Shed))
+    }
+
+    /// Queues a task. A job that is shed drops its reply port, which its caller reads as such.
+    fn queue(&self, tenant: TenantId, priority: Priority, task: Task) {
+        let job = Job { task, deadline: Instant::now() + self.max_wait };
+        let shed = {
+            let mut line = self.shared.lock();
+            let shed = line.queue.push(tenant, priority, job);
+            publish_depth(&line);
+            shed
+        };
+        self.shared.work.notify_one();
+        if shed.is_some() {
+            metrics::counter!(telemetry::SHED, "reason" => "hash_queue").increment(1);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a queue length is far below 2^52")]
+fn publish_depth(line: &Line) {
+    gauge!(telemetry::HASH_QUEUE_DEPTH).set(line.queue.len() as f64);
+}
+
+impl Shared {
+    /// Nothing under this lock can panic half-way, so a poisoned one is still good.
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a hashing thread does all its life.
+    fn serve(&self) {
+        let mut memory = Memory::new();
+        while let Some(job) = self.next() {
+            if Instant::now() > job.deadline {
+                metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
+                continue; // dropping the reply port tells the caller
+            }
+            self.work_on(job.task, &mut memory);
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut line = self.lock();
+        loop {
+            if let Some(job) = line.queue.pop() {
+                publish_depth(&line);
+                return Some(job);
+            }
+            if line.closing {
+                return None;
+            }
+            line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn work_on(&self, task: Task, memory: &mut Memory) {
+        match task {
+            Task::Verify { reply, .. } if reply.is_closed() => {}
+            Task::Verify { password, phc, reply } => {
+                let password = password.expose_secret();
+                let compared = match phc {
+                    Some(phc) => self.passwords.verify(password, phc.expose_secret(), memory),
+                    None => self.passwords.decoy(password, memory),
+                };
+                let _nobody_waits = reply.send(compared.map_err(HashError::from));
+            }
+            Task::Hash { reply, .. } if reply.is_closed() => {}
+            Task::Hash { password, reply } => {
+                let hashed = self.passwords.hash(password.expose_secret(), &self.entropy, memory);
+                let _nobody_waits = reply.send(hashed.map(SecretString::from).map_err(HashError::from));
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_all();
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        for handle in handles.drain(..) {
+            let _panicked = handle.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::password_hash::HashCost;
+
+    fn hasher(queue: usize, max_wait: Duration) -> Hasher {
+        let entropy = Entropy::seeded(1);
+        let passwords = PasswordHasher::new(HashCost::cheapest_for_tests(), &entropy).unwrap();
+        Hasher::start(passwords, HasherLimits { threads: 1, queue, max_wait }, entropy).unwrap()
+    }
+
+    fn secret(text: &str) -> SecretString {
+        text.to_owned().into()
+    }
+
+    #[tokio::test]
+    async fn a_password_matches_its_own_hash_and_a_decoy_matches_nothing() {
+        let (hasher, tenant) = (hasher(16, Duration::from_secs(10)), TenantId::random([1; 16]));
+        let phc = hasher.hash(tenant, secret("open sesame")).await.unwrap();
+
+        let right = hasher.verify(tenant, Priority::Stranger, secret("open sesame"), Some(phc.clone())).await.unwrap();
+        let wrong = hasher.verify(tenant, Priority::Stranger, secret("open barley"), Some(phc)).await.unwrap();
+        let decoy = hasher.verify(tenant, Priority::Stranger, secret("open sesame"), None).await.unwrap();
+
+        assert_eq!(right, Verification::Matches { rehash: false });
+        assert_eq!((wrong, decoy), (Verification::Differs, Verification::Differs));
+    }
+
+    #[tokio::test]
+    async fn what_waits_past_its_deadline_is_shed_before_it_is_begun() {
+        let (hasher, tenant) = (hasher(16, Duration::ZERO), TenantId::random([1; 16]));
+
+        assert_eq!(hasher.hash(tenant, secret("late")).await.unwrap_err(), HashError::Shed);
+    }
+
+    #[tokio::test]
+    async fn a_corrupt_hash_is_an_error_and_not_a_mismatch() {
+        let (hasher, tenant) = (hasher(16, Duration::from_secs(10)), TenantId::random([1; 16]));
+
+        let answer = hasher.verify(tenant, Priority::Stranger, secret("x"), Some(secret("$argon2id$nonsense"))).await;
+
+        assert_eq!(answer, Err(HashError::Failed(PasswordHashError::Corrupt)));
+    }
+}
