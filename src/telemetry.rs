@@ -1,1 +1,192 @@
-//! (room under construction)
+//! What the process tells its operator: logs, metrics and the place of a panic.
+//!
+//! **Logs** go to stderr, so that stdout belongs to the start banner and the console sender: JSON
+//! lines when stderr is not a terminal, text otherwise, times in UTC (RFC 3339). A message is a
+//! sentence that stands alone; fields are for search and are named by entity:
+//!
+//! | field | what it holds |
+//! | --- | --- |
+//! | `tenant.slug` | the tenant's public name |
+//! | `account.id` `session.id` `device.id` `challenge.id` | UUIDs; the person, never how they are reached |
+//! | `request.id` | what the answer's `X-Request-Id` says |
+//! | `http.route` `http.method` `http.status` | the route's pattern, never the path as asked (it may hold a link's token) |
+//! | `message.id` `message.channel` `message.template` | a row of the outbox, `sms` or `email`, its kind |
+//! | `sender.name` `sender.stage` | which sender, and how far it came |
+//! | `lock.id` `limit.name` `shed.reason` | a lockout, a named limit, why work was refused |
+//! | `error` | what went wrong, with its causes |
+//! | `panic.place` `panic.thread` | file and line; the payload is not logged, it may cite a value |
+//!
+//! Never logged, at any level: passwords, codes, tokens, keys, cookies, bodies, query strings,
+//! e-mail addresses, phone numbers, provider credentials.
+//!
+//! **Metrics** are kept by one recorder for the whole process, whatever number of gateways runs in
+//! it. Labels take few values: a route's pattern, never a tenant's account or an address.
+
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// Counter: argon2 runs, real or decoy, for admitted log-in attempts.
+pub const PASSWORD_VERIFICATIONS: &str = "guichet_password_verifications_total";
+/// Counter: codes compared with the right one.
+pub const CODE_COMPARISONS: &str = "guichet_code_comparisons_total";
+/// Gauge: account actors in memory.
+pub const RESIDENT_ACCOUNTS: &str = "guichet_resident_accounts";
+/// Gauge: hashes waiting for a thread.
+pub const HASH_QUEUE_DEPTH: &str = "guichet_hash_queue_depth";
+/// Gauge: messages not yet settled.
+pub const OUTBOX_DEPTH: &str = "guichet_outbox_depth";
+/// Gauge: age of the oldest unsettled message, in seconds.
+pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
+/// Counter: requests answered. Labels: `route` (its pattern), `method`, `status`.
+pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
+/// Histogram: seconds from a request's headers to its answer. Labels: `route`, `method`.
+pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
+/// Gauge: open connections, both listeners.
+pub const CONNECTIONS: &str = "guichet_connections";
+/// Counter: work refused to protect the rest. Label: `reason`.
+pub const SHED: &str = "guichet_shed_total";
+
+/// Upper bounds of [`HTTP_REQUEST_SECONDS`]: from a cached token check to the request deadline.
+const REQUEST_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// ractor opens a span per actor at `info`: 0.4 KB for every resident account, and of no use.
+const QUIET: &str = "ractor=warn";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Reads a filter: a level, or directives in the syntax of `RUST_LOG`.
+///
+/// # Errors
+/// [`ParseError`] if a directive is not one.
+pub fn parse_filter(text: &str) -> Result<EnvFilter, ParseError> {
+    if text.contains("ractor") { text.parse() } else { format!("{QUIET},{text}").parse() }
+}
+
+/// Starts logging for the whole process, the place of every panic included. For `main` only: a
+/// second call, or one where a logger is set, changes nothing.
+///
+/// # Errors
+/// [`ParseError`] if `filter` is no filter.
+pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), ParseError> {
+    let json = match format {
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?).with_writer(std::io::stderr);
+    let started = if json {
+        lines.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        lines.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+    Ok(())
+}
+
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    tracing::error!(panic.place = place, panic.thread = thread, "a panic: guichet has a fault here");
+}
+
+/// The metrics of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// The process's recorder, installed at the first call; every later call gives the same.
+    #[must_use]
+    pub fn install() -> Self {
+        static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+        INSTALLED.get_or_init(Self::install_once).clone()
+    }
+
+    fn install_once() -> Self {
+        let builder = PrometheusBuilder::new();
+        let seconds = Matcher::Full(HTTP_REQUEST_SECONDS.to_owned());
+        let builder = builder.set_buckets_for_metric(seconds, &REQUEST_SECONDS);
+        // Only an empty list of buckets is refused; the default is a summary instead.
+        let recorder = builder.unwrap_or_default().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder was installed before ours: /metrics will stay empty");
+        }
+        describe();
+        Self(handle)
+    }
+
+    /// All metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds recent observations into their buckets. Call it every few seconds: without it they
+    /// pile up for as long as nobody asks for [`Metrics::render`].
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+fn describe() {
+    describe_counter!(PASSWORD_VERIFICATIONS, "Argon2 runs, real or decoy, for admitted log-in attempts.");
+    describe_counter!(CODE_COMPARISONS, "Codes compared with the right one.");
+    describe_gauge!(RESIDENT_ACCOUNTS, "Account actors in memory.");
+    describe_gauge!(HASH_QUEUE_DEPTH, "Hashes waiting for a thread.");
+    describe_gauge!(OUTBOX_DEPTH, "Messages not yet settled.");
+    describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
+    describe_counter!(HTTP_REQUESTS, "Requests answered.");
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
+    describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
+    describe_counter!(SHED, "Work refused to protect the rest.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_gateways_in_one_process_share_the_metrics() {
+        let (one, other) = (Metrics::install(), Metrics::install());
+
+        metrics::counter!(SHED, "reason" => "test").increment(1);
+        metrics::histogram!(HTTP_REQUEST_SECONDS, "route" => "/test", "method" => "GET").record(0.003);
+        one.upkeep();
+
+        assert_eq!(one.render(), other.render());
+        assert!(other.render().contains(r#"guichet_shed_total{reason="test"} 1"#));
+        assert!(other.render().contains(r#"method="GET",le="0.005"} 1"#), "{}", other.render());
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_refused() {
+        assert!(parse_filter("info,guichet::delivery=debug").is_ok());
+        assert!(parse_filter("guichet=loud").is_err());
+    }
+}
