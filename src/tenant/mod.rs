@@ -1,1 +1,76 @@
-//! (room under construction)
+//! Whose request is this? Decided once, before any actor or store sees it.
+//!
+//! [`resolve`] names the tenant from path, host or trusted header; [`directory`] turns the name
+//! into a [`TenantContext`], the only thing below the front end that speaks for a tenant. It
+//! cannot be built any other way, so no code path can act for a tenant that was not resolved. No
+//! I/O happens here: `actors::tenants` reads the rows and swaps the directory whole.
+
+pub mod directory;
+pub mod resolve;
+
+use std::sync::Arc;
+
+use crate::domain::ids::TenantId;
+use crate::domain::policy::Policy;
+
+pub use directory::{Directory, Tenants};
+pub use resolve::Claim;
+
+/// A resolved tenant: who it is and by which rules it lives. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TenantContext(Arc<Facts>);
+
+#[derive(Debug)]
+struct Facts {
+    id: TenantId,
+    slug: Arc<str>,
+    name: String,
+    domain: Option<String>,
+    issuer: String,
+    policy: Policy,
+}
+
+impl TenantContext {
+    /// Its id, the first argument of every store call.
+    #[must_use]
+    pub fn id(&self) -> TenantId {
+        self.0.id
+    }
+
+    /// Its short name in paths and tokens (`tid`).
+    #[must_use]
+    pub fn slug(&self) -> &Arc<str> {
+        &self.0.slug
+    }
+
+    /// What people know it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The first of its own domains, to which SMS codes are bound.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.0.domain.as_deref()
+    }
+
+    /// The token's `iss`, `{platform url}/t/{slug}`, whichever way the tenant was named; links in
+    /// messages begin with it too, never with a `Host` header.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// Whether people reach it over https, which decides the names of cookies.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.issuer.starts_with("https://")
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+}
