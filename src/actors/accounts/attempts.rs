@@ -1,0 +1,238 @@
+//! *Reserve → verify → settle* against both stores: the ephemeral one judges, storage remembers.
+//!
+//! ```text
+//!   reserve ──cold──► read epoch, read mirror from storage, seed, confirm epoch ──► reserve again
+//!      │                (an emptied Redis unlocks nobody)
+//!      ├─busy──► wait a moment, ask again, until the deadline
+//!      ├─locked► make sure the lock is on record (the node that made it may have died)
+//!      └─granted► compare ──► settle ──► mirror the counter, or record the lock, before the answer
+//! ```
+//!
+//! The mirror of an ordinary failure is written after the answer has left, so that a known
+//! account answers no slower than an unknown one; the lock is written before the answer that
+//! made it. See DESIGN.md §5.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use super::Deps;
+use crate::actors::failure::Failure;
+use crate::domain::account::Account;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::{AccountId, AttemptId, OperationId, TenantId};
+use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lock, Reserve, Settlement};
+use crate::domain::message::{Content, Message};
+use crate::ephemeral::{AttemptSubject, Reservation, Settle};
+use crate::tenant::TenantContext;
+
+/// Pause before asking for a place again while all are in flight; plus as much jitter.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many times one attempt may find the store cold before something is wrong with it.
+const MOST_SEEDINGS: u32 = 4;
+
+/// Locks known to be on record, so that refusals during a lock cost storage nothing.
+#[derive(Debug)]
+pub struct RecordedLocks(Mutex<LruCache<AttemptId, ()>>);
+
+impl Default for RecordedLocks {
+    fn default() -> Self {
+        const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+        Self(Mutex::new(LruCache::new(REMEMBERED)))
+    }
+}
+
+impl RecordedLocks {
+    fn contains(&self, lock: AttemptId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lock).is_some()
+    }
+
+    fn insert(&self, lock: AttemptId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(lock, ());
+    }
+}
+
+/// Answer to a request for a place.
+pub(super) enum Place {
+    /// Compare, then settle under this id.
+    Granted(AttemptId),
+    /// Locked until then.
+    Locked(Lock),
+    /// Only a reset helps.
+    Stopped,
+}
+
+/// What a settled failure led to.
+pub(super) struct Failed {
+    /// The lock it made, if it made one; on record already.
+    pub lock: Option<Lock>,
+    /// What is left to write down once the answer has left.
+    pub unwritten: Option<(Counter, u64)>,
+}
+
+/// Fills a cold account from storage. The order closes the race with an emptied store: if it is
+/// emptied after the seed, the seed is gone too; if before, the epoch has changed and the next
+/// reservation is cold again.
+pub(super) async fn seed(deps: &Deps, tenant: TenantId, account: AccountId) -> Result<(), Failure> {
+    let epoch = deps.ephemeral.epoch().await?;
+    let (version, counters) = deps.storage.attempts().load(tenant, account).await?;
+    deps.ephemeral.seed_attempts(tenant, account, &epoch, version, &counters).await?;
+    deps.ephemeral.epoch().await?;
+    Ok(())
+}
+
+/// Zeroes every lane of an account in both stores: its password was reset or its lock lifted.
+/// Storage is cleared by the reset's own transaction; this clears what the store still counts.
+pub(super) async fn clear(deps: &Deps, tenant: TenantId, account: AccountId) -> Result<(), Failure> {
+    for _ in 0..MOST_SEEDINGS {
+        if deps.ephemeral.clear_attempts(tenant, AttemptSubject::Account(account)).await?.is_some() {
+            return Ok(());
+        }
+        seed(deps, tenant, account).await?;
+    }
+    Err(Failure::Unavailable)
+}
+
+/// The counter of one lane of one account (or shadow).
+pub(super) struct Attempts<'a> {
+    pub deps: &'a Deps,
+    pub tenant: &'a TenantContext,
+    pub subject: AttemptSubject,
+    pub lane: Lane,
+    pub account: Option<&'a Account>,
+}
+
+impl Attempts<'_> {
+    /// Takes a place before anything is compared; waits while all places are in flight.
+    pub(super) async fn reserve(&self, deadline: Instant) -> Result<Place, Failure> {
+        let policy = &self.tenant.policy().lockout;
+        let ask = Reserve {
+            operation: OperationId::random(self.deps.entropy.bytes()),
+            attempt: AttemptId::random(self.deps.entropy.bytes()),
+            lane: self.lane,
+            lease: self.deps.timings.lease,
+        };
+        let mut seedings = 0;
+        loop {
+            match self.deps.ephemeral.reserve_attempt(self.tenant.id(), self.subject, policy, &ask).await? {
+                Reservation::Decided(Admission::Admitted) => return Ok(Place::Granted(ask.attempt)),
+                Reservation::Decided(Admission::Stopped) => return Ok(Place::Stopped),
+                Reservation::Decided(Admission::Locked(lock)) => {
+                    self.confirm_recorded(lock).await?;
+                    return Ok(Place::Locked(lock));
+                }
+                Reservation::Decided(Admission::Busy) if Instant::now() < deadline => {
+                    let [jitter] = self.deps.entropy.bytes::<1>();
+                    tokio::time::sleep(BUSY_PAUSE + BUSY_PAUSE * u32::from(jitter) / 255).await;
+                }
+                Reservation::Decided(Admission::Busy) => return Err(Failure::Busy),
+                Reservation::Cold if seedings < MOST_SEEDINGS => {
+                    seedings += 1;
+                    self.seed().await?;
+                }
+                Reservation::Cold => return Err(Failure::Unavailable),
+            }
+        }
+    }
+
+    /// The credential was right: zeroes this lane. Void means the lease ran out: no token.
+    pub(super) async fn succeed(&self, attempt: AttemptId) -> Result<(), Failure> {
+        match self.settle(attempt, AttemptOutcome::Success).await? {
+            Settlement::Settled { counter, version, changed: true } => self.mirror(counter, version).await,
+            Settlement::Settled { .. } => Ok(()),
+            Settlement::Void => Err(Failure::Unavailable),
+        }
+    }
+
+    /// The credential was wrong: one more. A lock it makes is on record when this returns.
+    pub(super) async fn fail(&self, attempt: AttemptId) -> Result<Failed, Failure> {
+        match self.settle(attempt, AttemptOutcome::Failure).await? {
+            Settlement::Settled { counter, version, .. } => match counter.lock.filter(|lock| lock.id == attempt) {
+                Some(lock) => {
+                    self.record(lock, Some((counter, version))).await?;
+                    Ok(Failed { lock: Some(lock), unwritten: None })
+                }
+                None => Ok(Failed { lock: None, unwritten: Some((counter, version)) }),
+            },
+            Settlement::Void => Err(Failure::Unavailable),
+        }
+    }
+
+    /// Nothing was compared: as if never asked. A store that is away leaves it to the lease.
+    pub(super) async fn give_back(&self, attempt: AttemptId) {
+        if let Err(failure) = self.settle(attempt, AttemptOutcome::Returned).await {
+            tracing::warn!(%failure, "an attempt could not be given back; its lease will count it");
+        }
+    }
+
+    /// Copies a counter to storage, where it outlives an emptied Redis.
+    pub(super) async fn mirror(&self, counter: Counter, version: u64) -> Result<(), Failure> {
+        if let Some(account) = self.account_id() {
+            let mirror = self.deps.storage.attempts();
+            mirror.mirror(self.tenant.id(), account, self.lane, counter, version).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, attempt: AttemptId, outcome: AttemptOutcome) -> Result<Settlement, Failure> {
+        let settle = Settle { operation: OperationId::random(self.deps.entropy.bytes()), attempt, outcome };
+        let policy = &self.tenant.policy().lockout;
+        Ok(self.deps.ephemeral.settle_attempt(self.tenant.id(), self.subject, policy, settle).await?)
+    }
+
+    async fn seed(&self) -> Result<(), Failure> {
+        let Some(account) = self.account_id() else { return Ok(()) };
+        seed(self.deps, self.tenant.id(), account).await
+    }
+
+    /// A lock met on a refusal may have been made by a node that died before writing it down.
+    async fn confirm_recorded(&self, lock: Lock) -> Result<(), Failure> {
+        if self.account_id().is_none() || self.deps.recorded_locks.contains(lock.id) {
+            return Ok(());
+        }
+        self.record(lock, None).await
+    }
+
+    /// Writes the lock, its event and its one mail; whoever is second changes nothing.
+    async fn record(&self, lock: Lock, counter: Option<(Counter, u64)>) -> Result<(), Failure> {
+        let now = self.deps.clock.now();
+        let event = Event {
+            tenant: self.tenant.id(),
+            account: self.account_id(),
+            kind: EventKind::AuthnLoginLock,
+            at: now,
+            cause: lock.lapsed.then_some("lapsed"),
+        };
+        let Some(account) = self.account_id() else {
+            // The write keeps the known and the unknown account alike in time.
+            return Ok(self.deps.storage.audit().record(&[event]).await?);
+        };
+        let notice = if lock.lapsed { None } else { self.notice(lock) };
+        let attempts = self.deps.storage.attempts();
+        let newly = attempts
+            .record_lock(self.tenant.id(), account, self.lane, lock, counter, notice.as_ref(), &event, self.deps.birth())
+            .await?;
+        self.deps.recorded_locks.insert(lock.id);
+        if let (true, Some(notice)) = (newly, notice) {
+            self.deps.postman.dispatch(notice);
+        }
+        Ok(())
+    }
+
+    fn notice(&self, lock: Lock) -> Option<Message> {
+        let account = self.account?;
+        let to = account.notice_contact()?;
+        let content = Content::AccountLocked { until: lock.until };
+        Some(self.deps.message(self.tenant, to, account.locale, content, lock.until))
+    }
+
+    fn account_id(&self) -> Option<AccountId> {
+        match self.subject {
+            AttemptSubject::Account(id) => Some(id),
+            AttemptSubject::Shadow(_) => None,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Sends one-time codes and compares answers to them.
+//!
+//! Nothing here knows a code for longer than it takes to compare it: the challenge names the
+//! inputs of its derivation, the sender derives it again when the message leaves, and so does the
+//! comparison below (DESIGN.md §5, codes).
+
+use super::Deps;
+use crate::actors::failure::Failure;
+use crate::crypto::digest::{self, CodeSubject as CodeDerivation};
+use crate::domain::contact::Contact;
+use crate::domain::ids::{AccountId, ChallengeId, OperationId};
+use crate::domain::locale::Locale;
+use crate::domain::lockout::Lane;
+use crate::domain::message::{CodeRef, Content};
+use crate::domain::otp::{Challenge, CodePurpose, CodeRules, Send, SendVerdict, TryVerdict};
+use crate::domain::time::Timestamp;
+use crate::ephemeral::{CodeOwner, CodeSubject, Consume, Guess};
+use crate::secret::ExposeSecret as _;
+use crate::telemetry;
+use crate::tenant::TenantContext;
+
+/// A code to be sent.
+pub(super) struct CodeSend<'a> {
+    pub tenant: &'a TenantContext,
+    pub purpose: CodePurpose,
+    pub to: Destination,
+    pub lane: Lane,
+    pub locale: Option<Locale>,
+}
+
+/// Whose book counts it, and where it goes.
+pub(super) struct Destination {
+    pub subject: CodeOwner,
+    pub contact: Contact,
+}
+
+/// The book of an account, whatever its contact.
+pub(super) const fn account_subject(account: AccountId) -> CodeOwner {
+    CodeOwner::Account(account)
+}
+
+/// The book of a contact, whether or not it has an account.
+pub(super) fn contact_subject(deps: &Deps, tenant: &TenantContext, contact: &Contact) -> CodeOwner {
+    CodeOwner::Contact(*deps.digests.contact(tenant.id(), contact).as_bytes())
+}
+
+/// What became of a request for a code.
+pub(super) enum Issued {
+    /// On its way.
+    Sent { challenge: Challenge },
+    /// Sent a moment ago.
+    Cooling { challenge: Option<Challenge>, until: Timestamp },
+    /// Sent too often.
+    Ceiling { until: Timestamp },
+}
+
+/// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
+/// booking is given back: a person is never told to wait for a code that was not sent.
+pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
+    let subject = CodeSubject { owner: send.to.subject, purpose: send.purpose };
+    let rules = CodeRules::of(send.tenant.policy(), send.purpose);
+    let ask = Send {
+        operation: OperationId::random(deps.entropy.bytes()),
+        fresh: ChallengeId::random(deps.entropy.bytes()),
+        key_id: deps.digests.key_id().to_owned(),
+        lane: send.lane,
+    };
+    let (challenge, sent_at) = match deps.ephemeral.send_code(send.tenant.id(), &subject, &rules, &ask).await? {
+        SendVerdict::Send { challenge, sent_at } => (challenge, sent_at),
+        SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
+        SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
+    };
+    let code = CodeRef::from(&challenge);
+    let content = match send.purpose {
+        CodePurpose::PhoneSignIn => Content::SignInCode(code),
+        CodePurpose::NewDevice => Content::DeviceCode(code),
+    };
+    let message = deps.message(send.tenant, send.to.contact.clone(), send.locale, content, challenge.expires);
+    if let Err(error) = deps.storage.outbox().enqueue(std::slice::from_ref(&message), deps.birth()).await {
+        deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;
+        return Err(error.into());
+    }
+    deps.postman.dispatch(message);
+    Ok(Issued::Sent { challenge })
+}
+
+/// An answer to a code.
+pub(super) struct Answer<'a> {
+    pub tenant: &'a TenantContext,
+    pub purpose: CodePurpose,
+    pub to: Destination,
+    pub lane: Lane,
+    pub wanted: Option<ChallengeId>,
+    pub code: &'a str,
+}
+
+/// What an answer is worth.
+pub(super) enum Checked {
+    /// Right, and this caller is the one that consumed the challenge.
+    Right(ChallengeId),
+    /// Wrong.
+    Wrong,
+    /// Nothing waits for it: expired, consumed, tries used up, or never sent.
+    Expired,
+    /// Too many wrong answers today.
+    Ceiling { until: Timestamp },
+}
+
+/// Counts the guess, then compares, then consumes.
+pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, Failure> {
+    let subject = CodeSubject { owner: answer.to.subject, purpose: answer.purpose };
+    let rules = CodeRules::of(answer.tenant.policy(), answer.purpose);
+    let operation = OperationId::random(deps.entropy.bytes());
+    let guess = Guess { operation, lane: answer.lane, wanted: answer.wanted };
+    let challenge = match deps.ephemeral.guess_code(answer.tenant.id(), &subject, &rules, &guess).await? {
+        TryVerdict::Compare(challenge) => challenge,
+        TryVerdict::NoChallenge => return Ok(Checked::Expired),
+        TryVerdict::Ceiling { until } => return Ok(Checked::Ceiling { until }),
+    };
+    metrics::counter!(telemetry::CODE_COMPARISONS).increment(1);
+    let derivation = CodeDerivation {
+        tenant: answer.tenant.id(),
+        purpose: answer.purpose.as_str(),
+        contact: answer.to.contact.as_str(),
+        challenge: challenge.id,
+        length: challenge.length,
+    };
+    let Some(expected) = deps.digests.code(&challenge.key_id, &derivation) else { return Ok(Checked::Expired) };
+    if !digest::constant_time_eq(expected.expose_secret().as_bytes(), answer.code.as_bytes()) {
+        return Ok(Checked::Wrong);
+    }
+    let operation = OperationId::random(deps.entropy.bytes());
+    let consume = Consume { operation, lane: answer.lane, answered: challenge.id };
+    let won = deps.ephemeral.consume_code(answer.tenant.id(), &subject, &consume).await?;
+    Ok(if won { Checked::Right(challenge.id) } else { Checked::Expired })
+}
+
+/// A code as people type it: spaces and dashes dropped, full-width digits narrowed.
+#[must_use]
+pub fn tidy(typed: &str) -> String {
+    let narrow = |c: char| match c {
+        '\u{ff10}'..='\u{ff19}' => char::from_digit(u32::from(c) - 0xff10, 10).unwrap_or(c),
+        other => other,
+    };
+    typed.chars().map(narrow).filter(|c| !c.is_whitespace() && !"-\u{2010}\u{2011}\u{2013}".contains(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_as_people_type_it_and_keeps_its_zeros() {
+        for typed in ["0042", " 0042 ", "00 42", "00-42", "００４２"] {
+            assert_eq!(tidy(typed), "0042", "{typed}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Confirming a new device: the mailed code's answer.
+
+use super::client::Client;
+use super::codes::{self, Answer, Checked, Destination};
+use super::entry::{self, Entry, SignedIn};
+use super::{Deps, directory_id};
+use crate::actors::directory::Who;
+use crate::actors::failure::Failure;
+use crate::domain::contact::{Contact, EmailAddress};
+use crate::domain::ids::ChallengeId;
+use crate::domain::lockout::Lane;
+use crate::domain::otp::CodePurpose;
+use crate::domain::session::Proof;
+use crate::domain::time::Timestamp;
+use crate::tenant::TenantContext;
+
+/// The answer to the code that was mailed after a right password on a new device.
+#[derive(Debug, Clone)]
+pub struct ConfirmDevice {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// The canonical address.
+    pub email: EmailAddress,
+    /// The digits, tidied.
+    pub code: String,
+    /// The challenge meant, if the client kept its id.
+    pub challenge: Option<ChallengeId>,
+    /// Who asks.
+    pub client: Client,
+}
+
+/// What a code's answer leads to, whichever way the code was sent.
+#[derive(Debug)]
+pub enum CodeOutcome {
+    /// Signed in.
+    SignedIn(Box<SignedIn>),
+    /// Wrong.
+    Wrong,
+    /// No code waits for an answer.
+    Expired,
+    /// Too many wrong answers today.
+    Ceiling {
+        /// When answers are taken again.
+        until: Timestamp,
+    },
+    /// An administrator disabled the account.
+    Disabled,
+}
+
+/// Judges the answer; the device is trusted from then on.
+pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Result<CodeOutcome, Failure> {
+    let id = directory_id(who);
+    let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
+    let answer = Answer {
+        tenant: &ask.tenant,
+        purpose: CodePurpose::NewDevice,
+        to: Destination { subject: codes::account_subject(id), contact: Contact::Email(ask.email.clone()) },
+        lane: Lane::Strangers,
+        wanted: ask.challenge,
+        code: &ask.code,
+    };
+    let challenge = match codes::check(deps, &answer).await? {
+        Checked::Right(challenge) => challenge,
+        Checked::Wrong => return Ok(CodeOutcome::Wrong),
+        Checked::Expired => return Ok(CodeOutcome::Expired),
+        Checked::Ceiling { until } => return Ok(CodeOutcome::Ceiling { until }),
+    };
+    let Some(account) = account else { return Ok(CodeOutcome::Expired) };
+    if account.disabled {
+        return Ok(CodeOutcome::Disabled);
+    }
+    let entry =
+        Entry { proof: Proof::PasswordOnNewDevice, challenge: Some(challenge), device: None, trust: true };
+    let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
+    Ok(opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry))))
+}

@@ -1,0 +1,176 @@
+//! The last step of every sign-in: a session, its tokens, and a device to remember.
+
+use super::Deps;
+use super::client::Client;
+use crate::actors::failure::Failure;
+use crate::actors::sessions::{access_token, FIRST_PARTY};
+use crate::crypto::digest;
+use crate::domain::account::Account;
+use crate::domain::device::DeviceKind;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId};
+use crate::domain::session::{Proof, Session};
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::storage::{NewDevice, Opened, Opening};
+use crate::tenant::TenantContext;
+
+/// What a person holds after signing in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Who.
+    pub account: Account,
+    /// The access token.
+    pub token: SecretString,
+    /// The refresh token.
+    pub refresh_token: SecretString,
+    /// Seconds the access token lives.
+    pub expires_in: u64,
+    /// A new device token, if trust was given now.
+    pub device_token: Option<SecretString>,
+}
+
+/// How the person got here.
+pub(super) struct Entry {
+    pub proof: Proof,
+    /// The challenge that was consumed; one of them opens one session.
+    pub challenge: Option<ChallengeId>,
+    /// The device that is already trusted, if it is.
+    pub device: Option<DeviceId>,
+    /// Whether an unknown device becomes trusted now.
+    pub trust: bool,
+}
+
+/// A session made but not yet written, with what only the person may hold.
+pub(super) struct Prepared {
+    pub opening: Opening,
+    pub refresh_token: SecretString,
+    pub device_token: Option<SecretString>,
+}
+
+/// Makes a session and the secrets that go with it.
+pub(super) fn prepare(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: AccountId,
+    client: &Client,
+    entry: &Entry,
+) -> Prepared {
+    let now = deps.clock.now();
+    let refresh_token = digest::fresh_token(&deps.entropy);
+    let fresh = entry.trust && entry.device.is_none();
+    let (device, device_token) = if fresh { Some(token_device(deps, client)).unzip() } else { (None, None) };
+    let session = Session {
+        tenant: tenant.id(),
+        id: SessionId::at(now, deps.entropy.bytes()),
+        account,
+        client_id: FIRST_PARTY.to_owned(),
+        proof: entry.proof,
+        challenge: entry.challenge,
+        device: entry.device.or(device.as_ref().map(|device| device.id)),
+        label: client.label(),
+        authenticated_at: now,
+        refreshed_at: now,
+        expires_at: now + tenant.policy().tokens.refresh_absolute,
+        ended_at: None,
+    };
+    let opening = Opening {
+        session,
+        refresh_digest: digest::token_digest(refresh_token.expose_secret()),
+        device,
+        max_sessions: tenant.policy().tokens.max_sessions,
+    };
+    Prepared { opening, refresh_token, device_token }
+}
+
+/// Opens the session; `None` if its challenge already opened another.
+pub(super) async fn open(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: &Account,
+    client: &Client,
+    entry: Entry,
+) -> Result<Option<SignedIn>, Failure> {
+    let prepared = prepare(deps, tenant, account.id, client, &entry);
+    let kind = EventKind::AuthnLoginSuccess;
+    let events = [deps.event(tenant, Some(account.id), kind, Some(entry.proof.as_str()))];
+    match deps.storage.sessions().open(&prepared.opening, &deps.notes(&[], &events)).await? {
+        Opened::ChallengeSpent => Ok(None),
+        Opened::Opened { .. } => {
+            if entry.trust && tenant.policy().trusts_user_agent {
+                trust_user_agent(deps, tenant, account.id, client).await?;
+            }
+            finish(deps, tenant, account.clone(), prepared).await.map(Some)
+        }
+    }
+}
+
+/// Signs the access token of a session that is written.
+pub(super) async fn finish(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: Account,
+    prepared: Prepared,
+) -> Result<SignedIn, Failure> {
+    let token = access_token(deps, tenant, &prepared.opening.session).await?;
+    Ok(SignedIn {
+        account,
+        token,
+        refresh_token: prepared.refresh_token,
+        expires_in: tenant.policy().tokens.access_ttl.as_secs(),
+        device_token: prepared.device_token,
+    })
+}
+
+/// A device recognised by a token of its own.
+pub(super) fn token_device(deps: &Deps, client: &Client) -> (NewDevice, SecretString) {
+    let token = digest::fresh_token(&deps.entropy);
+    let digest = digest::token_digest(token.expose_secret());
+    (new_device(deps, client, DeviceKind::Token, digest, None), token)
+}
+
+/// A device recognised by its `User-Agent`, as the original API did (`classic` only).
+pub(super) fn user_agent_device(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: AccountId,
+    client: &Client,
+) -> Option<NewDevice> {
+    let agent = client.user_agent.as_deref().filter(|_| tenant.policy().trusts_user_agent)?;
+    let digest = deps.digests.user_agent(tenant.id(), account, agent);
+    Some(new_device(deps, client, DeviceKind::UserAgent, digest, client.address_prefix.clone()))
+}
+
+async fn trust_user_agent(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: AccountId,
+    client: &Client,
+) -> Result<(), Failure> {
+    if let Some(device) = user_agent_device(deps, tenant, account, client) {
+        let events = [deps.event(tenant, Some(account), EventKind::DeviceTrusted, Some("user_agent"))];
+        deps.storage.devices().trust(tenant.id(), account, &device, &events).await?;
+    }
+    Ok(())
+}
+
+fn new_device(
+    deps: &Deps,
+    client: &Client,
+    kind: DeviceKind,
+    digest: [u8; 32],
+    trusted_from: Option<String>,
+) -> NewDevice {
+    let now = deps.clock.now();
+    let id = DeviceId::at(now, deps.entropy.bytes());
+    NewDevice { id, kind, digest, trusted_from, label: client.label(), created_at: now }
+}
+
+/// Hashes a password anew at today's cost and stores it, unless it was changed meanwhile.
+pub(super) async fn rehash(deps: &Deps, account: &Account, password: SecretString) -> Result<(), Failure> {
+    let fresh = deps.hasher.hash(account.tenant, password).await?;
+    let accounts = deps.storage.accounts();
+    if let Some((_, Some(old))) = accounts.find_with_credential(account.tenant, account.id).await? {
+        accounts.rehash(account.tenant, account.id, &old, &fresh).await?;
+    }
+    Ok(())
+}

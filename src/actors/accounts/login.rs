@@ -1,0 +1,229 @@
+//! The password step of a sign-in.
+
+use std::time::Instant;
+
+use super::attempts::{Attempts, Failed, Place};
+use super::client::Client;
+use super::codes::{self, CodeSend, Destination, Issued};
+use super::entry::{self, Entry, SignedIn};
+use super::{Deps, attempt_subject};
+use crate::actors::ask::ReplyPort;
+use crate::actors::directory::Who;
+use crate::actors::failure::Failure;
+use crate::actors::hasher::Priority;
+use crate::crypto::password_hash::Verification;
+use crate::domain::account::Account;
+use crate::domain::contact::{Contact, EmailAddress};
+use crate::domain::device::Standing;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::{AccountId, ChallengeId};
+use crate::domain::lockout::{Counter, Lane, Lock};
+use crate::domain::otp::CodePurpose;
+use crate::domain::session::Proof;
+use crate::domain::sign_in::{PasswordVerdict, judge_password};
+use crate::domain::time::Timestamp;
+use crate::secret::SecretString;
+use crate::telemetry;
+use crate::tenant::TenantContext;
+
+/// E-mail and password, as presented.
+#[derive(Debug, Clone)]
+pub struct LogIn {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// The canonical address.
+    pub email: EmailAddress,
+    /// The password, normalised.
+    pub password: SecretString,
+    /// Who asks.
+    pub client: Client,
+    /// No comparison begins after this.
+    pub deadline: Instant,
+}
+
+/// What the person is told.
+#[derive(Debug)]
+pub enum LogInOutcome {
+    /// Signed in.
+    SignedIn(Box<SignedIn>),
+    /// Right password on a new device: a code was mailed (or a moment ago).
+    CodeSent {
+        /// What the code answers.
+        challenge: ChallengeId,
+        /// When it dies.
+        expires: Timestamp,
+    },
+    /// Too many codes were sent to this person.
+    CodeCeiling {
+        /// When the next may be.
+        until: Timestamp,
+    },
+    /// Unknown, wrong, or (where the policy says so) locked: one answer.
+    Refused,
+    /// Right password, unproven address.
+    Unverified,
+    /// Right password, disabled account.
+    Disabled,
+    /// Locked, and the policy tells.
+    Locked {
+        /// When it ends; nothing, if only a reset ends it.
+        until: Option<Timestamp>,
+    },
+}
+
+/// Facts in, verdict out, changes written, answer given.
+pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<Result<LogInOutcome, Failure>>) {
+    let step = compare(deps, who, &ask).await;
+    let (answer, unwritten) = match step {
+        Ok(Step::Answer(outcome)) => (Ok(outcome), None),
+        Ok(Step::Wrong { outcome, unwritten }) => (Ok(outcome), unwritten),
+        Ok(Step::Right { account, standing }) => (admit(deps, &ask, &account, standing).await, None),
+        Err(failure) => (Err(failure), None),
+    };
+    let _nobody_waits = reply.send(answer);
+    if let Some((counter, version, lane)) = unwritten {
+        write_after_the_answer(deps, who, &ask.tenant, lane, counter, version).await;
+    }
+}
+
+enum Step {
+    Answer(LogInOutcome),
+    Wrong { outcome: LogInOutcome, unwritten: Option<(Counter, u64, Lane)> },
+    Right { account: Box<Account>, standing: Standing },
+}
+
+/// Reserve, compare, settle.
+async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
+    let tenant = &ask.tenant;
+    let id = who_id(who);
+    let found = deps.storage.accounts().find_with_credential(tenant.id(), id).await?;
+    let found = found.filter(|(account, _)| !account.has_lapsed(deps.clock.now()));
+    let (account, phc) = found.unzip();
+    let standing = ask.client.standing(deps, tenant, id).await?;
+    let subject = attempt_subject(deps, tenant, who, &Contact::Email(ask.email.clone()));
+    let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: account.as_ref() };
+
+    let attempt = match attempts.reserve(ask.deadline).await? {
+        Place::Granted(attempt) => attempt,
+        Place::Locked(lock) => return Ok(Step::Answer(locked(tenant, Some(lock)))),
+        Place::Stopped => {
+            distrust(deps, tenant, id, standing.lane).await?;
+            return Ok(Step::Answer(locked(tenant, None)));
+        }
+    };
+    let priority = if standing.is_trusted() { Priority::KnownDevice } else { Priority::Stranger };
+    let compared = deps.hasher.verify(tenant.id(), priority, ask.password.clone(), phc.flatten()).await;
+    let matched = match compared {
+        Ok(verification) => verification,
+        Err(error) => {
+            attempts.give_back(attempt).await;
+            return Err(error.into());
+        }
+    };
+    metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
+
+    match (matched, account) {
+        (Verification::Matches { rehash }, Some(account)) => {
+            attempts.succeed(attempt).await?;
+            if rehash {
+                strengthen(deps, &account, ask.password.clone()).await;
+            }
+            Ok(Step::Right { account: Box::new(account), standing })
+        }
+        (_, account) => {
+            let Failed { lock, unwritten } = attempts.fail(attempt).await?;
+            deps.note(tenant, account.map(|account| account.id), EventKind::AuthnLoginFail);
+            let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
+            let unwritten = unwritten.map(|(counter, version)| (counter, version, standing.lane));
+            Ok(Step::Wrong { outcome, unwritten })
+        }
+    }
+}
+
+/// What a right password leads to.
+async fn admit(deps: &Deps, ask: &LogIn, account: &Account, standing: Standing) -> Result<LogInOutcome, Failure> {
+    match judge_password(account, true, standing) {
+        PasswordVerdict::Refused => Ok(LogInOutcome::Refused),
+        PasswordVerdict::Unverified => Ok(LogInOutcome::Unverified),
+        PasswordVerdict::Disabled => Ok(LogInOutcome::Disabled),
+        PasswordVerdict::NewDevice => mail_device_code(deps, ask, account).await,
+        PasswordVerdict::SignedIn => {
+            let entry = Entry { proof: Proof::Password, challenge: None, device: standing.device, trust: false };
+            let signed_in = entry::open(deps, &ask.tenant, account, &ask.client, entry).await?;
+            // Without a challenge there is nothing that could have been spent.
+            signed_in.map(|entry| LogInOutcome::SignedIn(Box::new(entry))).ok_or(Failure::Internal)
+        }
+    }
+}
+
+/// A code to the account's own address; within the cooldown the same answer, and nothing is sent.
+async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account) -> Result<LogInOutcome, Failure> {
+    let Some(email) = account.email.clone() else { return Ok(LogInOutcome::Refused) };
+    let send = CodeSend {
+        tenant: &ask.tenant,
+        purpose: CodePurpose::NewDevice,
+        to: Destination { subject: codes::account_subject(account.id), contact: Contact::Email(email) },
+        lane: Lane::Strangers,
+        locale: ask.client.locale.or(account.locale),
+    };
+    Ok(match codes::issue(deps, &send).await? {
+        Issued::Sent { challenge, .. } | Issued::Cooling { challenge: Some(challenge), .. } => {
+            LogInOutcome::CodeSent { challenge: challenge.id, expires: challenge.expires }
+        }
+        Issued::Cooling { challenge: None, until } | Issued::Ceiling { until } => LogInOutcome::CodeCeiling { until },
+    })
+}
+
+/// The mirror of an ordinary failure; the ephemeral store has already counted it.
+async fn write_after_the_answer(
+    deps: &Deps,
+    who: Who,
+    tenant: &TenantContext,
+    lane: Lane,
+    counter: Counter,
+    version: u64,
+) {
+    let Who::Account(id) = who else { return };
+    if let Err(error) = deps.storage.attempts().mirror(tenant.id(), id, lane, counter, version).await {
+        tracing::warn!(%error, "a failure was counted but not mirrored");
+    }
+}
+
+/// Hashes a password anew at today's cost; a failure costs nothing but the next try.
+async fn strengthen(deps: &Deps, account: &Account, password: SecretString) {
+    if let Err(failure) = entry::rehash(deps, account, password).await {
+        tracing::warn!(%failure, "a password hash could not be renewed");
+    }
+}
+
+/// A device at its own hard stop loses trust; its owner signs in as on a new one.
+async fn distrust(deps: &Deps, tenant: &TenantContext, account: AccountId, lane: Lane) -> Result<(), Failure> {
+    if let Lane::Device(device) = lane {
+        let event = Event {
+            tenant: tenant.id(),
+            account: Some(account),
+            kind: EventKind::DeviceForgotten,
+            at: deps.clock.now(),
+            cause: Some("hard_limit"),
+        };
+        deps.storage.devices().forget(tenant.id(), account, device, &event).await?;
+    }
+    Ok(())
+}
+
+/// What a locked account says; `None` is the hard stop.
+fn locked(tenant: &TenantContext, lock: Option<Lock>) -> LogInOutcome {
+    if tenant.policy().lockout.disclose {
+        LogInOutcome::Locked { until: lock.map(|lock| lock.until) }
+    } else {
+        LogInOutcome::Refused
+    }
+}
+
+/// A shadow asks the same questions as an account, about an id that nobody has.
+fn who_id(who: Who) -> AccountId {
+    match who {
+        Who::Account(id) => id,
+        Who::Shadow(_) => AccountId::random([0; 16]),
+    }
+}
