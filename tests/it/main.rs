@@ -1,1 +1,3 @@
-//! x
+//! One integration binary: every test outside the units lives in a module of it.
+
+mod http;
