@@ -1,3 +1,5 @@
-//! x
+//! One integration binary: every test outside the units lives in a module of it.
+#![cfg(test)]
 
 mod config;
+mod http;

@@ -1,0 +1,249 @@
+//! Request bodies: read within a size and a time, and turned into what a handler wants.
+//!
+//! JSON that is no JSON is `invalid_json`; JSON of another shape is `validation` with a pointer to
+//! the member. What was sent is never repeated in an answer: it may be a password or a code.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::problem::{FieldError, Problem, ProblemCode};
+
+/// How much body is read, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// More bytes than this are 413.
+    pub bytes: usize,
+    /// A body not complete after this is 408.
+    pub time: Duration,
+}
+
+/// A body that may still lie in the socket.
+#[derive(Debug)]
+pub enum Payload {
+    /// Not asked for yet.
+    Unread(Incoming),
+    /// Read, or never sent.
+    Read(Bytes),
+}
+
+impl Payload {
+    /// The whole body; the first call reads it, later ones see an empty body.
+    ///
+    /// # Errors
+    /// `payload_too_large`, `request_timeout`, or `invalid_request` if the client broke off.
+    pub async fn take(&mut self, limits: BodyLimits) -> Result<Bytes, Problem> {
+        match std::mem::replace(self, Self::Read(Bytes::new())) {
+            Self::Read(bytes) => Ok(bytes),
+            Self::Unread(body) => read(body, limits).await,
+        }
+    }
+}
+
+async fn read<B>(body: B, limits: BodyLimits) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    // A declared length is refused before anything is read.
+    if body.size_hint().lower() > limits.bytes as u64 {
+        return Err(ProblemCode::PayloadTooLarge.into());
+    }
+    match tokio::time::timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProblemCode::PayloadTooLarge.into()),
+        Ok(Err(_)) => Err(Problem::from(ProblemCode::InvalidRequest).with_message("The request body broke off.")),
+        Err(_elapsed) => Err(ProblemCode::RequestTimeout.into()),
+    }
+}
+
+/// Reads a JSON object; members unknown to `T` are ignored unless `T` refuses them, and of a member
+/// sent twice the last counts.
+///
+/// # Errors
+/// `invalid_json` if it is no JSON, `validation` if it is no `T`.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // By way of a `Value`, so that syntax and shape are told apart and repeated members are no error.
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| ProblemCode::InvalidJson)?;
+    if !value.is_object() {
+        return Err(Problem::validation(vec![FieldError::new("", "wrong_type", "The body must be a JSON object.")]));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let fault = field_error(error.path(), &error.inner().to_string());
+        Problem::validation(vec![fault])
+    })
+}
+
+/// serde_json tells its kinds of error apart only in words; the tests below hold it to them.
+fn field_error(path: &Path, error: &str) -> FieldError {
+    let quoted = error.split('`').nth(1).unwrap_or_default();
+    let pointer = pointer(path);
+    if error.starts_with("missing field") {
+        FieldError::new(format!("{pointer}/{}", escape(quoted)), "missing", "This member is required.")
+    } else if error.starts_with("unknown field") {
+        // The path already ends with the unknown member.
+        FieldError::new(pointer, "unknown_member", "There is no such member.")
+    } else if error.starts_with("invalid type") {
+        FieldError::new(pointer, "wrong_type", "This member has the wrong type.")
+    } else {
+        FieldError::new(pointer, "invalid", "This member is not valid.")
+    }
+}
+
+/// JSON pointer (RFC 6901) of a path.
+fn pointer(path: &Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Map { key } => format!("/{}", escape(key)),
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+fn escape(key: &str) -> Cow<'_, str> {
+    if key.contains(['~', '/']) { key.replace('~', "~0").replace('/', "~1").into() } else { key.into() }
+}
+
+/// The members of an `application/x-www-form-urlencoded` body, each at most once.
+#[derive(Clone)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form.
+    ///
+    /// # Errors
+    /// `invalid_request` if a member is sent twice (RFC 6749 §3.2).
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut members: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(bytes) {
+            if members.iter().any(|(known, _)| *known == name) {
+                return Err(Problem::from(ProblemCode::InvalidRequest).with_message("A parameter was sent twice."));
+            }
+            members.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(members))
+    }
+
+    /// The member of that name; an empty one counts as absent (RFC 6749 §3.2).
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Form {
+    /// Values may be passwords or tokens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use serde::Deserialize;
+    use std::convert::Infallible;
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[expect(dead_code, reason = "only its type matters")]
+        length: u8,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct VerifyBody {
+        phone: String,
+        #[expect(dead_code, reason = "only its type matters")]
+        code: String,
+        #[expect(dead_code, reason = "only its type matters")]
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters")]
+    struct Strict {
+        name: Option<String>,
+    }
+
+    fn refusal<T: DeserializeOwned + std::fmt::Debug>(body: &str) -> (String, Value) {
+        let response = parse_json::<T>(body.as_bytes()).unwrap_err().into_reply("", "").into_response();
+        let document: Value = serde_json::from_slice(&response.into_body().into_inner().unwrap()).unwrap();
+        (document["code"].as_str().unwrap().to_owned(), document["errors"][0].clone())
+    }
+
+    #[test]
+    fn the_member_that_is_wrong_is_named() {
+        for (body, pointer, code) in [
+            (r#"{"phone":"+1","code":1234}"#, "/code", "wrong_type"),
+            (r#"{"phone":"+1","code":null}"#, "/code", "wrong_type"),
+            (r#"{"phone":["+1"],"code":"1"}"#, "/phone", "wrong_type"),
+            (r#"{"phone":"+1"}"#, "/code", "missing"),
+            (r#"{"phone":"+1","code":"1","inner":{}}"#, "/inner/length", "missing"),
+            (r#"{"phone":"+1","code":"1","inner":{"length":"x"}}"#, "/inner/length", "wrong_type"),
+            (r#"{"phone":"+1","code":"1","inner":{"length":1000}}"#, "/inner/length", "invalid"),
+            (r#"["+1","1234"]"#, "", "wrong_type"),
+            ("42", "", "wrong_type"),
+        ] {
+            let (problem, error) = refusal::<VerifyBody>(body);
+            assert_eq!(
+                (problem.as_str(), &error["pointer"], &error["code"]),
+                ("validation", &pointer.into(), &code.into())
+            );
+        }
+        let (_, error) = refusal::<Strict>(r#"{"na/me":"x"}"#);
+        assert_eq!((&error["pointer"], &error["code"]), (&"/na~1me".into(), &"unknown_member".into()));
+    }
+
+    #[test]
+    fn what_was_sent_is_never_repeated() {
+        let (_, error) = refusal::<VerifyBody>(r#"{"phone":"+1","code":918273}"#);
+
+        assert!(!error.to_string().contains("918273"));
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_apart() {
+        let deep = "[".repeat(10_000);
+        for body in ["", "{", "{'a':1}", "phone=+1", "{\"phone\":\"\\ud800\"}", "\u{feff}{}", &deep] {
+            assert_eq!(refusal::<VerifyBody>(body).0, "invalid_json", "{body:.20}");
+        }
+        assert!(parse_json::<VerifyBody>(b"{\"phone\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn unknown_and_repeated_members_are_ignored() {
+        let body: VerifyBody = parse_json(br#"{"phone":"+1","phone":"+2","code":"1","extra":{"a":[]}}"#).unwrap();
+
+        assert_eq!(body.phone, "+2");
+    }
+
+    #[test]
+    fn a_form_takes_each_member_once() {
+        let form = Form::parse(b"grant_type=refresh_token&refresh_token=a%2Bb+c&empty=").unwrap();
+
+        assert_eq!(form.get("refresh_token"), Some("a+b c"));
+        assert_eq!(form.get("empty"), None);
+        assert!(Form::parse(b"a=1&a=2").is_err());
+        assert!(!format!("{form:?}").contains("a+b"));
+    }
+
+    #[tokio::test]
+    async fn the_limit_is_the_last_size_that_passes() {
+        let limits = BodyLimits { bytes: 8, time: Duration::from_secs(1) };
+        let body = |length| Full::new(Bytes::from(vec![b'x'; length])).map_err(|never: Infallible| match never {});
+
+        assert_eq!(read(body(8), limits).await.unwrap().len(), 8);
+        assert_eq!(read(body(9), limits).await.unwrap_err().code(), ProblemCode::PayloadTooLarge);
+    }
+}

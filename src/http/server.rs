@@ -1,0 +1,312 @@
+//! A listening socket that serves HTTP/1.1 and HTTP/2 without TLS (h2c) on one port.
+//!
+//! Every wait has an end. A connection that sends no request within the head's time is cut, so is
+//! one that has been quiet for the idle time, and both by one watch that looks at requests and not
+//! at bytes: HTTP/2 pings keep nobody, and a handler that takes its time is not cut off. hyper's
+//! own head timer also runs while a kept-alive connection waits, so it is set to the idle time; a
+//! slow second head then costs what an idle connection costs.
+//!
+//! Stopping: no new connections, requests in work are finished and answered with
+//! `Connection: close` or GOAWAY, and after the drain time what is left is dropped.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a quiet connection that was told to leave may take to do so.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Wait after an accept that failed for want of descriptors or memory: trying again at once would
+/// spin until a connection ends.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A dead HTTP/2 peer is noticed after the interval and the time-out together.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 256;
+
+/// hyper refuses to buffer less for a head.
+const SMALLEST_HEAD_LIMIT: usize = 8 * 1024;
+
+/// The bounds of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Open connections; beyond it none is accepted until one ends.
+    pub max_connections: usize,
+    /// From accepting a connection to its first complete request head.
+    pub header_timeout: Duration,
+    /// From one answer to the next complete request head.
+    pub idle_timeout: Duration,
+    /// From the wish to stop until what is still open is dropped.
+    pub drain_timeout: Duration,
+    /// Bytes of a request head (at least 8 KiB); larger ones are 431.
+    pub head_limit: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            drain_timeout: Duration::from_secs(10),
+            head_limit: 16 * 1024,
+        }
+    }
+}
+
+/// The other end of the socket, placed in every request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketPeer(pub SocketAddr);
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Listening {
+    /// The bound address; its port is the real one where port 0 was asked for.
+    pub address: SocketAddr,
+    /// Ends when the server has stopped and its last connection is gone.
+    pub finished: JoinHandle<()>,
+}
+
+/// Binds `address` and serves it on a task of its own until `stop` is cancelled.
+///
+/// # Errors
+/// Whatever kept the address from being bound.
+pub async fn start<S, B>(
+    address: SocketAddr,
+    service: S,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) -> io::Result<Listening>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Unpin + Send + 'static,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    // Never on the main task: each wake-up would cross threads.
+    let finished = tokio::spawn(accept(listener, service, limits, stop));
+    Ok(Listening { address, finished })
+}
+
+async fn accept<S, B>(listener: TcpListener, service: S, limits: ServerLimits, stop: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Unpin + Send + 'static,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let builder = Arc::new(connection_builder(limits));
+    let connections = TaskTracker::new();
+    let drop_now = CancellationToken::new();
+
+    while let Some(Ok(place)) = stop.run_until_cancelled(places.clone().acquire_owned()).await {
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (builder, service) = (builder.clone(), service.clone());
+                let (stop, drop_now) = (stop.clone(), drop_now.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    let leave = Leave { limits, stop, drop_now };
+                    serve(&builder, stream, peer, service, leave).await;
+                });
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+
+    drop(listener);
+    connections.close();
+    if timeout(limits.drain_timeout, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests still in work were dropped at the drain deadline");
+        drop_now.cancel();
+        connections.wait().await;
+    }
+}
+
+/// A client that hung up before it was accepted is its own affair; anything else needs a breath.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        tracing::warn!(%error, "a connection could not be accepted");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+fn connection_builder(limits: ServerLimits) -> auto::Builder<TokioExecutor> {
+    let head_limit = limits.head_limit.max(SMALLEST_HEAD_LIMIT);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout.max(limits.header_timeout))
+        .max_buf_size(head_limit);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(head_limit).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// When a connection has to end.
+struct Leave {
+    limits: ServerLimits,
+    stop: CancellationToken,
+    drop_now: CancellationToken,
+}
+
+async fn serve<S, B>(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    leave: Leave,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
+    S::Future: Unpin + Send + 'static,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    // Answers are one small write: waiting to fill a segment only delays them.
+    let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::new());
+    let watched = Watched { service, peer: SocketPeer(peer), activity: activity.clone() };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), watched));
+
+    // A connection that fails has nobody left to be told.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = activity.patience_ends(leave.limits) => {}
+        () = leave.stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = activity.quiet_after_farewell() => {}
+        () = leave.drop_now.cancelled() => {}
+    }
+}
+
+/// What a connection has been doing, shared between its requests and its watch.
+struct Activity {
+    since: Instant,
+    in_work: AtomicU32,
+    has_served: AtomicBool,
+    /// Milliseconds after `since` at which the last request was answered.
+    quiet_since: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        let since = Instant::now();
+        Self { since, in_work: AtomicU32::new(0), has_served: AtomicBool::new(false), quiet_since: AtomicU64::new(0) }
+    }
+
+    fn begin(self: &Arc<Self>) -> InWork {
+        self.in_work.fetch_add(1, Ordering::AcqRel);
+        self.has_served.store(true, Ordering::Release);
+        InWork(self.clone())
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.in_work.load(Ordering::Acquire) == 0
+    }
+
+    /// What is left of the time this connection may still be quiet; `None` once it is used up.
+    fn patience(&self, limits: ServerLimits) -> Option<Duration> {
+        if !self.is_quiet() {
+            return Some(limits.idle_timeout);
+        }
+        let allowed = if self.has_served.load(Ordering::Acquire) { limits.idle_timeout } else { limits.header_timeout };
+        let quiet_since = Duration::from_millis(self.quiet_since.load(Ordering::Acquire));
+        allowed.checked_sub(self.since.elapsed().saturating_sub(quiet_since)).filter(|left| !left.is_zero())
+    }
+
+    /// Wakes once per idle time and not once per request: the timer is never moved, only asked.
+    async fn patience_ends(&self, limits: ServerLimits) {
+        while let Some(left) = self.patience(limits) {
+            sleep(left).await;
+        }
+    }
+
+    async fn quiet_after_farewell(&self) {
+        loop {
+            sleep(FAREWELL).await;
+            if self.is_quiet() {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts one request as in work until dropped, answered or not.
+struct InWork(Arc<Activity>);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        let millis = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.quiet_since.store(millis, Ordering::Release);
+        self.0.in_work.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The service of one connection: says who the peer is and keeps the books of [`Activity`].
+struct Watched<S> {
+    service: S,
+    peer: SocketPeer,
+    activity: Arc<Activity>,
+}
+
+impl<S> Service<Request<Incoming>> for Watched<S>
+where
+    S: Service<Request<Incoming>>,
+    S::Future: Unpin,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = WatchedFuture<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        WatchedFuture { _in_work: self.activity.begin(), answer: self.service.call(request) }
+    }
+}
+
+struct WatchedFuture<F> {
+    answer: F,
+    _in_work: InWork,
+}
+
+impl<F: Future + Unpin> Future for WatchedFuture<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        Pin::new(&mut self.answer).poll(context)
+    }
+}

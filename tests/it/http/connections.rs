@@ -1,0 +1,218 @@
+//! Connections that are slow, silent, idle, too big, too many, or open while the server stops.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{TestServer, client, hasty, problem, until_closed};
+use guichet::http::peer::TrustedProxies;
+
+#[tokio::test]
+async fn a_silent_connection_is_cut() {
+    let server = TestServer::hasty().await;
+    let started = Instant::now();
+
+    assert_eq!(server.raw("").await, "");
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut() {
+    let server = TestServer::hasty().await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Slow: ").await.unwrap();
+
+    assert!(!until_closed(&mut stream).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_head_sent_byte_by_byte_gains_no_time() {
+    let server = TestServer::hasty().await;
+    let (mut read, mut write) = server.connect().await.into_split();
+    let started = Instant::now();
+
+    let trickle = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(40));
+        for byte in "GET /hello HTTP/1.1\r\nHost: a\r\n".bytes().chain(std::iter::repeat_n(b'x', 200)) {
+            tick.tick().await;
+            if write.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut received = Vec::new();
+    let _ = read.read_to_end(&mut received).await;
+
+    assert!(started.elapsed() < Duration::from_secs(4));
+    trickle.abort();
+}
+
+#[tokio::test]
+async fn half_an_http2_preface_is_cut() {
+    let server = TestServer::hasty().await;
+
+    assert_eq!(server.raw("PRI * HTTP/2.0\r\n").await, "");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_last_answer() {
+    let server = TestServer::hasty().await;
+    let started = Instant::now();
+
+    let received = server.raw("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").await;
+
+    assert!(received.starts_with("HTTP/1.1 200 OK"), "{received}");
+    assert!(started.elapsed() >= Duration::from_millis(280), "idle time is not the head's time");
+}
+
+#[tokio::test]
+async fn a_handler_may_take_longer_than_the_idle_time() {
+    let server = TestServer::hasty().await;
+    let answer = tokio::spawn(client().get(server.url("/wait")).send());
+    server.toy.entered.notified().await;
+
+    // Another connection comes and goes by idle time; the waiting one must outlive it.
+    server.raw("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.raw("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.toy.may_leave.notify_one();
+
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_slow_body_is_answered_408() {
+    let server = TestServer::hasty().await;
+
+    let received = server.raw("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{").await;
+
+    assert!(received.starts_with("HTTP/1.1 408"), "{received}");
+    assert!(received.contains("request_timeout"));
+}
+
+#[tokio::test]
+async fn a_body_of_one_byte_too_many_is_413() {
+    let server = TestServer::patient().await;
+    let body = |length: usize| format!("{{\"code\":\"{}\"}}", "x".repeat(length - 11));
+    let post = |body: String| client().post(server.url("/echo")).body(body).send();
+
+    assert_eq!(post(body(64 * 1024)).await.unwrap().status(), 200);
+    let refused = post(body(64 * 1024 + 1)).await.unwrap();
+    assert_eq!(refused.status(), 413);
+    assert_eq!(problem(refused).await["code"], "payload_too_large");
+
+    let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000)).repeat(5);
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let received = server.raw(&format!("{head}{chunk}")).await;
+    assert!(received.starts_with("HTTP/1.1 413"), "{received:.200}");
+}
+
+#[tokio::test]
+async fn a_head_over_16_kib_is_431() {
+    let server = TestServer::patient().await;
+
+    let received =
+        server.raw(&format!("GET /hello HTTP/1.1\r\nHost: a\r\nX-Big: {}\r\n\r\n", "x".repeat(17 * 1024))).await;
+
+    assert!(received.starts_with("HTTP/1.1 431"), "{received:.200}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    let server = TestServer::hasty().await;
+
+    for bytes in [
+        "nonsense\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        "GET /hel lo HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ] {
+        let received = server.raw(bytes).await;
+        assert!(received.starts_with("HTTP/1.1 400"), "{bytes:?} gave {received:.200}");
+    }
+    assert_eq!(client().get(server.url("/hello")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_smuggled_second_request_is_not_served() {
+    let server = TestServer::hasty().await;
+    let both = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+                0\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    let received = server.raw(both).await;
+
+    assert!(!received.contains("200 OK"), "{received}");
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_served_on_the_same_port() {
+    let server = TestServer::patient().await;
+    let h2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+
+    let get = h2.get(server.url("/t/acme/hello")).send().await.unwrap();
+    assert_eq!((get.status().as_u16(), get.version()), (200, reqwest::Version::HTTP_2));
+    let post = h2.post(server.url("/echo")).body("{\"code\":\"1\"}").send().await.unwrap();
+    assert_eq!(post.status(), 200);
+    let head = h2.head(server.url("/hello")).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(head.bytes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn beyond_the_connection_limit_the_next_one_waits_for_a_place() {
+    let (mut limits, requests) = hasty();
+    limits.max_connections = 1;
+    let server = TestServer::with(limits, requests, TrustedProxies::default()).await;
+    let _silent = server.connect().await;
+
+    // Served only once the silent connection was cut.
+    let started = Instant::now();
+    let answer = client().get(server.url("/hello")).send().await.unwrap();
+
+    assert_eq!(answer.status(), 200);
+    assert!(started.elapsed() >= Duration::from_millis(150));
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_work_and_refuses_what_is_new() {
+    let server = TestServer::patient().await;
+    let _silent = server.connect().await;
+    let answer = tokio::spawn(client().get(server.url("/wait")).send());
+    server.toy.entered.notified().await;
+
+    server.stop.cancel();
+    let refused = async {
+        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("new connections are refused");
+    server.toy.may_leave.notify_one();
+
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    tokio::time::timeout(Duration::from_secs(5), server.listening.finished).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_ever() {
+    let server = TestServer::patient().await;
+    let answer = tokio::spawn(client().get(server.url("/wait")).send());
+    server.toy.entered.notified().await;
+
+    server.stop.cancel();
+
+    tokio::time::timeout(Duration::from_secs(5), server.listening.finished).await.unwrap().unwrap();
+    assert!(answer.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn stopping_lets_an_idle_http2_connection_go() {
+    let server = TestServer::patient().await;
+    let h2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    assert_eq!(h2.get(server.url("/hello")).send().await.unwrap().status(), 200);
+
+    server.stop.cancel();
+
+    tokio::time::timeout(Duration::from_secs(5), server.listening.finished).await.unwrap().unwrap();
+}
