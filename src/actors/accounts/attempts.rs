@@ -21,11 +21,12 @@ use lru::LruCache;
 use super::Deps;
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, AttemptId, OperationId, TenantId};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lock, Reserve, Settlement};
 use crate::domain::message::{Content, Message};
 use crate::ephemeral::{AttemptSubject, Reservation, Settle};
+use crate::storage::Mirror;
 use crate::tenant::TenantContext;
 
 /// Pause before asking for a place again while all are in flight; plus as much jitter.
@@ -152,7 +153,7 @@ impl Attempts<'_> {
         match self.settle(attempt, AttemptOutcome::Failure).await? {
             Settlement::Settled { counter, version, .. } => match counter.lock.filter(|lock| lock.id == attempt) {
                 Some(lock) => {
-                    self.record(lock, Some((counter, version))).await?;
+                    self.record(lock, counter, version).await?;
                     Ok(Failed { lock: Some(lock), unwritten: None })
                 }
                 None => Ok(Failed { lock: None, unwritten: Some((counter, version)) }),
@@ -171,8 +172,8 @@ impl Attempts<'_> {
     /// Copies a counter to storage, where it outlives an emptied Redis.
     pub(super) async fn mirror(&self, counter: Counter, version: u64) -> Result<(), Failure> {
         if let Some(account) = self.account_id() {
-            let mirror = self.deps.storage.attempts();
-            mirror.mirror(self.tenant.id(), account, self.lane, counter, version).await?;
+            let mirror = Mirror { lane: self.lane, counter, version };
+            self.deps.storage.attempts().mirror(self.tenant.id(), account, &mirror).await?;
         }
         Ok(())
     }
@@ -188,42 +189,48 @@ impl Attempts<'_> {
         seed(self.deps, self.tenant.id(), account).await
     }
 
-    /// A lock met on a refusal may have been made by a node that died before writing it down.
+    /// A lock met on a refusal may have been made by a node that died before writing it down. Its
+    /// state is then one failure past what is mirrored.
     async fn confirm_recorded(&self, lock: Lock) -> Result<(), Failure> {
-        if self.account_id().is_none() || self.deps.recorded_locks.contains(lock.id) {
+        let Some(account) = self.account_id() else { return Ok(()) };
+        if self.deps.recorded_locks.contains(lock.id) {
             return Ok(());
         }
-        self.record(lock, None).await
+        let (version, counters) = self.deps.storage.attempts().load(self.tenant.id(), account).await?;
+        let known = counters.get(&self.lane).copied().unwrap_or_default();
+        let threshold = self.tenant.policy().lockout.threshold;
+        let counter = Counter {
+            failures: threshold,
+            consecutive: threshold.max(known.consecutive.saturating_add(1)),
+            window_ends: lock.until,
+            lock: Some(lock),
+        };
+        self.record(lock, counter, version + 1).await
     }
 
     /// Writes the lock, its event and its one mail; whoever is second changes nothing.
-    async fn record(&self, lock: Lock, counter: Option<(Counter, u64)>) -> Result<(), Failure> {
-        let now = self.deps.clock.now();
-        let event = Event {
-            tenant: self.tenant.id(),
-            account: self.account_id(),
-            kind: EventKind::AuthnLoginLock,
-            at: now,
-            cause: lock.lapsed.then_some("lapsed"),
-        };
+    async fn record(&self, lock: Lock, counter: Counter, version: u64) -> Result<(), Failure> {
+        let cause = lock.lapsed.then_some("lapsed");
+        let event = self.deps.event(self.tenant, self.account_id(), EventKind::AuthnLoginLock, cause);
         let Some(account) = self.account_id() else {
             // The write keeps the known and the unknown account alike in time.
             return Ok(self.deps.storage.audit().record(&[event]).await?);
         };
-        let notice = if lock.lapsed { None } else { self.notice(lock) };
+        let messages: Vec<_> = self.notice(lock).into_iter().collect();
+        let mirror = Mirror { lane: self.lane, counter, version };
+        let notes = self.deps.notes(&messages, std::slice::from_ref(&event));
         let attempts = self.deps.storage.attempts();
-        let newly = attempts
-            .record_lock(self.tenant.id(), account, self.lane, lock, counter, notice.as_ref(), &event, self.deps.birth())
-            .await?;
+        let newly = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, &notes).await?;
         self.deps.recorded_locks.insert(lock.id);
-        if let (true, Some(notice)) = (newly, notice) {
-            self.deps.postman.dispatch(notice);
+        if newly {
+            messages.into_iter().for_each(|message| self.deps.postman.dispatch(message));
         }
         Ok(())
     }
 
+    /// One mail per lock; none for a lock that no proven wrong password made.
     fn notice(&self, lock: Lock) -> Option<Message> {
-        let account = self.account?;
+        let account = self.account.filter(|_| !lock.lapsed)?;
         let to = account.notice_contact()?;
         let content = Content::AccountLocked { until: lock.until };
         Some(self.deps.message(self.tenant, to, account.locale, content, lock.until))

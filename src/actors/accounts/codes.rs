@@ -76,11 +76,10 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
         CodePurpose::NewDevice => Content::DeviceCode(code),
     };
     let message = deps.message(send.tenant, send.to.contact.clone(), send.locale, content, challenge.expires);
-    if let Err(error) = deps.storage.outbox().enqueue(std::slice::from_ref(&message), deps.birth()).await {
+    if let Err(failure) = deps.post(message).await {
         deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;
-        return Err(error.into());
+        return Err(failure);
     }
-    deps.postman.dispatch(message);
     Ok(Issued::Sent { challenge })
 }
 

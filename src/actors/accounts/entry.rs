@@ -42,9 +42,23 @@ pub(super) struct Entry {
 
 /// A session made but not yet written, with what only the person may hold.
 pub(super) struct Prepared {
-    pub opening: Opening,
-    pub refresh_token: SecretString,
-    pub device_token: Option<SecretString>,
+    session: Session,
+    device: Option<NewDevice>,
+    max_sessions: u32,
+    refresh_token: SecretString,
+    device_token: Option<SecretString>,
+}
+
+impl Prepared {
+    /// What storage writes of it.
+    pub(super) fn opening(&self) -> Opening<'_> {
+        Opening {
+            session: &self.session,
+            refresh_digest: digest::token_digest(self.refresh_token.expose_secret()),
+            device: self.device.as_ref(),
+            max_sessions: self.max_sessions,
+        }
+    }
 }
 
 /// Makes a session and the secrets that go with it.
@@ -73,13 +87,7 @@ pub(super) fn prepare(
         expires_at: now + tenant.policy().tokens.refresh_absolute,
         ended_at: None,
     };
-    let opening = Opening {
-        session,
-        refresh_digest: digest::token_digest(refresh_token.expose_secret()),
-        device,
-        max_sessions: tenant.policy().tokens.max_sessions,
-    };
-    Prepared { opening, refresh_token, device_token }
+    Prepared { session, device, max_sessions: tenant.policy().tokens.max_sessions, refresh_token, device_token }
 }
 
 /// Opens the session; `None` if its challenge already opened another.
@@ -93,7 +101,7 @@ pub(super) async fn open(
     let prepared = prepare(deps, tenant, account.id, client, &entry);
     let kind = EventKind::AuthnLoginSuccess;
     let events = [deps.event(tenant, Some(account.id), kind, Some(entry.proof.as_str()))];
-    match deps.storage.sessions().open(&prepared.opening, &deps.notes(&[], &events)).await? {
+    match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&[], &events)).await? {
         Opened::ChallengeSpent => Ok(None),
         Opened::Opened { .. } => {
             if entry.trust && tenant.policy().trusts_user_agent {
@@ -111,7 +119,7 @@ pub(super) async fn finish(
     account: Account,
     prepared: Prepared,
 ) -> Result<SignedIn, Failure> {
-    let token = access_token(deps, tenant, &prepared.opening.session).await?;
+    let token = access_token(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session).await?;
     Ok(SignedIn {
         account,
         token,

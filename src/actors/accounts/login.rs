@@ -6,7 +6,7 @@ use super::attempts::{Attempts, Failed, Place};
 use super::client::Client;
 use super::codes::{self, CodeSend, Destination, Issued};
 use super::entry::{self, Entry, SignedIn};
-use super::{Deps, attempt_subject};
+use super::{Deps, attempt_subject, directory_id};
 use crate::actors::ask::ReplyPort;
 use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
@@ -15,7 +15,7 @@ use crate::crypto::password_hash::Verification;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::device::Standing;
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::lockout::{Counter, Lane, Lock};
 use crate::domain::otp::CodePurpose;
@@ -23,6 +23,7 @@ use crate::domain::session::Proof;
 use crate::domain::sign_in::{PasswordVerdict, judge_password};
 use crate::domain::time::Timestamp;
 use crate::secret::SecretString;
+use crate::storage::Mirror;
 use crate::telemetry;
 use crate::tenant::TenantContext;
 
@@ -95,7 +96,7 @@ enum Step {
 /// Reserve, compare, settle.
 async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     let tenant = &ask.tenant;
-    let id = who_id(who);
+    let id = directory_id(who);
     let found = deps.storage.accounts().find_with_credential(tenant.id(), id).await?;
     let found = found.filter(|(account, _)| !account.has_lapsed(deps.clock.now()));
     let (account, phc) = found.unzip();
@@ -184,7 +185,7 @@ async fn write_after_the_answer(
     version: u64,
 ) {
     let Who::Account(id) = who else { return };
-    if let Err(error) = deps.storage.attempts().mirror(tenant.id(), id, lane, counter, version).await {
+    if let Err(error) = deps.storage.attempts().mirror(tenant.id(), id, &Mirror { lane, counter, version }).await {
         tracing::warn!(%error, "a failure was counted but not mirrored");
     }
 }
@@ -199,14 +200,8 @@ async fn strengthen(deps: &Deps, account: &Account, password: SecretString) {
 /// A device at its own hard stop loses trust; its owner signs in as on a new one.
 async fn distrust(deps: &Deps, tenant: &TenantContext, account: AccountId, lane: Lane) -> Result<(), Failure> {
     if let Lane::Device(device) = lane {
-        let event = Event {
-            tenant: tenant.id(),
-            account: Some(account),
-            kind: EventKind::DeviceForgotten,
-            at: deps.clock.now(),
-            cause: Some("hard_limit"),
-        };
-        deps.storage.devices().forget(tenant.id(), account, device, &event).await?;
+        let events = [deps.event(tenant, Some(account), EventKind::DeviceForgotten, Some("hard_limit"))];
+        deps.storage.devices().forget(tenant.id(), account, device, deps.clock.now(), &events).await?;
     }
     Ok(())
 }
@@ -217,13 +212,5 @@ fn locked(tenant: &TenantContext, lock: Option<Lock>) -> LogInOutcome {
         LogInOutcome::Locked { until: lock.map(|lock| lock.until) }
     } else {
         LogInOutcome::Refused
-    }
-}
-
-/// A shadow asks the same questions as an account, about an id that nobody has.
-fn who_id(who: Who) -> AccountId {
-    match who {
-        Who::Account(id) => id,
-        Who::Shadow(_) => AccountId::random([0; 16]),
     }
 }

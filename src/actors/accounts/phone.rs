@@ -196,7 +196,7 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
     let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true };
     let prepared = entry::prepare(deps, &ask.tenant, account.id, &ask.client, &entry);
     let events = [deps.event(&ask.tenant, Some(account.id), EventKind::UserCreated, Some("phone"))];
-    let registration = PhoneRegistration { account: &account, proof, opening: &prepared.opening };
+    let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };
     match deps.storage.accounts().create_with_phone(&registration, &deps.notes(&[], &events)).await? {
         PhoneRegistered::Created => {
             let signed_in = entry::finish(deps, &ask.tenant, account, prepared).await?;

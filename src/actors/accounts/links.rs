@@ -1,0 +1,220 @@
+//! Mailed links: proving an address, asking for another link, setting a forgotten password.
+//!
+//! A link's token is its id and a MAC that only guichet can make; storage holds neither token nor
+//! MAC, and judges by conditional writes, so a link acts once on however many nodes and survives
+//! an emptied Redis.
+
+use super::attempts;
+use super::Deps;
+use crate::actors::failure::Failure;
+use crate::crypto::digest;
+use crate::domain::account::Account;
+use crate::domain::contact::{Contact, EmailAddress};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AccountId, ChallengeId, OperationId};
+use crate::domain::locale::Locale;
+use crate::domain::message::{Content, LinkRef};
+use crate::domain::password::{self, PasswordProblem};
+use crate::domain::time::Timestamp;
+use crate::ephemeral::{MailCount, MailVerdict};
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::storage::{Link, LinkPurpose, NewLink, Reset, Verified};
+use crate::tenant::TenantContext;
+
+/// The link a token stands for, if the token is one of ours, for this purpose, and lives.
+async fn find(
+    deps: &Deps,
+    tenant: &TenantContext,
+    purpose: LinkPurpose,
+    token: &SecretString,
+) -> Result<Option<(ChallengeId, Link)>, Failure> {
+    let Some(presented) = digest::parse_link_token(token.expose_secret()) else { return Ok(None) };
+    let found = deps.storage.links().find(tenant.id(), presented.link).await?;
+    let now = deps.clock.now();
+    let link = found.filter(|link| {
+        link.purpose == purpose
+            && link.expires_at > now
+            && deps.digests.verify_link(tenant.id(), purpose.as_str(), link.account, &presented)
+    });
+    Ok(link.map(|link| (presented.link, link)))
+}
+
+/// Whether a token would still do something; asked by pages, which change nothing.
+pub(super) async fn is_live(
+    deps: &Deps,
+    tenant: &TenantContext,
+    purpose: LinkPurpose,
+    token: &SecretString,
+) -> Result<bool, Failure> {
+    let found = find(deps, tenant, purpose, token).await?;
+    Ok(found.is_some_and(|(_, link)| purpose == LinkPurpose::Verification || link.used_at.is_none()))
+}
+
+/// Proves an address. Used again within its life it answers yes again: people press twice.
+pub(super) async fn verify_email(deps: &Deps, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+    let Some((id, link)) = find(deps, tenant, LinkPurpose::Verification, token).await? else { return Ok(false) };
+    let events = [deps.event(tenant, Some(link.account), EventKind::UserVerified, Some("link"))];
+    let verified = deps.storage.links().verify_email(tenant.id(), id, deps.clock.now(), &events).await?;
+    Ok(!matches!(verified, Verified::Invalid))
+}
+
+/// A request for a mailed link; the answer never tells whether anything was sent.
+#[derive(Debug, Clone)]
+pub struct LinkRequest {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// The canonical address.
+    pub email: EmailAddress,
+    /// The language asked for.
+    pub locale: Option<Locale>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRequestOutcome {
+    /// If there is something to send, it is on its way.
+    Accepted,
+    /// Too soon or too often for this address.
+    Wait {
+        /// When the next is allowed.
+        until: Timestamp,
+    },
+}
+
+/// Mails another verification link to an address that is not proven yet.
+pub(super) async fn resend_verification(deps: &Deps, ask: &LinkRequest) -> Result<LinkRequestOutcome, Failure> {
+    let unproven = |account: &Account| account.email_verified_at.is_none();
+    request(deps, ask, LinkPurpose::Verification, unproven).await
+}
+
+/// Mails a link that sets a new password.
+pub(super) async fn forgot_password(deps: &Deps, ask: &LinkRequest) -> Result<LinkRequestOutcome, Failure> {
+    request(deps, ask, LinkPurpose::PasswordReset, |account| !account.disabled).await
+}
+
+/// Counted by address before anybody is looked up, so that the ceiling tells nothing either.
+async fn request(
+    deps: &Deps,
+    ask: &LinkRequest,
+    purpose: LinkPurpose,
+    serves: impl Fn(&Account) -> bool,
+) -> Result<LinkRequestOutcome, Failure> {
+    let (tenant, to) = (&ask.tenant, Contact::Email(ask.email.clone()));
+    let mail = MailCount {
+        operation: OperationId::random(deps.entropy.bytes()),
+        contact: *deps.digests.contact(tenant.id(), &to).as_bytes(),
+        class: purpose.as_str(),
+    };
+    match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
+        MailVerdict::Refused { until } => return Ok(LinkRequestOutcome::Wait { until }),
+        MailVerdict::Allowed => {}
+    }
+    let Some(id) = deps.storage.accounts().find_id(tenant.id(), &to).await? else {
+        return Ok(LinkRequestOutcome::Accepted);
+    };
+    let account = deps.storage.accounts().find(tenant.id(), id).await?;
+    let account = account.filter(|account| !account.has_lapsed(deps.clock.now()) && serves(account));
+    if let Some(account) = account {
+        issue(deps, ask, purpose, &account).await?;
+    }
+    Ok(LinkRequestOutcome::Accepted)
+}
+
+async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &Account) -> Result<(), Failure> {
+    let policy = ask.tenant.policy();
+    let id = ChallengeId::random(deps.entropy.bytes());
+    let reference = LinkRef { link: id, account: account.id };
+    let (content, life) = match purpose {
+        LinkPurpose::Verification => (Content::Verification(reference), policy.verification_ttl),
+        LinkPurpose::PasswordReset => (Content::PasswordReset(reference), policy.reset_ttl),
+    };
+    let expires_at = deps.clock.now() + life;
+    let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
+    let locale = ask.locale.or(account.locale);
+    let message = deps.message(&ask.tenant, Contact::Email(ask.email.clone()), locale, content, link.expires_at);
+    let messages = [message];
+    deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await?;
+    let [message] = messages;
+    deps.postman.dispatch(message);
+    Ok(())
+}
+
+/// A new password behind a mailed link.
+#[derive(Debug, Clone)]
+pub struct ResetPassword {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// The token of the link.
+    pub token: SecretString,
+    /// The password, normalised, not yet judged.
+    pub password: SecretString,
+}
+
+/// What it leads to.
+#[derive(Debug)]
+pub enum ResetPasswordOutcome {
+    /// Set. Older sessions and devices are gone, the lock is lifted, no token is given.
+    Done,
+    /// Not a link that lives.
+    Invalid,
+    /// The password breaks a rule.
+    Password(PasswordProblem),
+}
+
+/// Sets the password. Works while the account is locked, and unlocks it: whoever reads the mail
+/// is the owner (DESIGN.md §6).
+pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+    let tenant = &ask.tenant;
+    let found = find(deps, tenant, LinkPurpose::PasswordReset, &ask.token).await?;
+    let Some((id, link)) = found.filter(|(_, link)| link.used_at.is_none()) else {
+        return Ok(ResetPasswordOutcome::Invalid);
+    };
+    let account = deps.storage.accounts().find(tenant.id(), link.account).await?;
+    let Some(account) = account else { return Ok(ResetPasswordOutcome::Invalid) };
+    if let Err(problem) = judge(tenant, &account, &ask.password) {
+        return Ok(ResetPasswordOutcome::Password(problem));
+    }
+    let phc = deps.hasher.hash(tenant.id(), ask.password).await?;
+
+    let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("reset"))];
+    let messages: Vec<_> = password_changed(deps, tenant, &account).into_iter().collect();
+    let notes = deps.notes(&messages, &events);
+    match deps.storage.passwords().reset(tenant.id(), id, &phc, &notes).await? {
+        Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
+        Reset::Done(account) => {
+            attempts::clear(deps, tenant.id(), account).await?;
+            messages.into_iter().for_each(|message| deps.postman.dispatch(message));
+            Ok(ResetPasswordOutcome::Done)
+        }
+    }
+}
+
+/// Judges a password its owner wants to set.
+pub(super) fn judge(tenant: &TenantContext, account: &Account, password: &SecretString) -> Result<(), PasswordProblem> {
+    let email = account.email.as_ref();
+    let context: Vec<_> = [email.map(EmailAddress::as_str), email.map(EmailAddress::local_part)]
+        .into_iter()
+        .chain([account.username.as_deref(), Some(tenant.name())])
+        .flatten()
+        .collect();
+    password::check(&tenant.policy().password, password.expose_secret(), &context)
+}
+
+/// The notice that the password is another one now.
+pub(super) fn password_changed(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: &Account,
+) -> Option<crate::domain::message::Message> {
+    const WORTH_TELLING: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let to = account.notice_contact()?;
+    let not_after = deps.clock.now() + WORTH_TELLING;
+    Some(deps.message(tenant, to, account.locale, Content::PasswordChanged, not_after))
+}
+
+/// The account a link is about, for its URL.
+#[must_use]
+pub fn token(digests: &digest::Digests, tenant: &TenantContext, purpose: LinkPurpose, link: &LinkRef) -> SecretString {
+    let account: AccountId = link.account;
+    digests.link_token(tenant.id(), purpose.as_str(), account, link.link)
+}

@@ -1,0 +1,362 @@
+//! Everything that happens to one account, told as stories: each command is a file.
+//!
+//! ```text
+//!   handler ─► Accounts::log_in ─► who is it? ─► Directory ─► account actor ─► login::log_in
+//!                                   (storage)     (admits)     (in order)       (reserve, compare,
+//!                                                                                settle, answer)
+//! ```
+//!
+//! What guesses at a secret (log-in, codes, change of password) goes through the account's actor,
+//! one at a time. What only storage decides (registration, links) runs on the caller's task.
+//! Unknown identifiers go to one of a fixed set of shadow actors and take the same path in the
+//! same time.
+
+mod attempts;
+mod client;
+mod codes;
+mod device_code;
+mod entry;
+mod links;
+mod login;
+mod password;
+mod phone;
+mod registration;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use self::attempts::RecordedLocks;
+pub use self::client::Client;
+pub use self::codes::tidy as tidy_code;
+pub use self::device_code::{CodeOutcome, ConfirmDevice};
+pub use self::entry::SignedIn;
+pub use self::links::{
+    LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, token as link_token,
+};
+pub use self::login::{LogIn, LogInOutcome};
+pub use self::password::{ChangePassword, ChangePasswordOutcome};
+pub use self::phone::{
+    RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode, VerifyCodeOutcome,
+};
+pub use self::registration::{RegisterEmail, RegisterEmailOutcome};
+
+use super::ask::{ReplyPort, ask};
+use super::auditor::Auditor;
+use super::directory::{AccountKey, Directory, Resident, SHADOWS, Who};
+use super::failure::Failure;
+use super::hasher::Hasher;
+use super::keyring::Keyring;
+use super::senders::Postman;
+use crate::clock::Clock;
+use crate::crypto::digest::Digests;
+use crate::domain::contact::Contact;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::{AccountId, MessageId, NodeId};
+use crate::domain::locale::Locale;
+use crate::domain::message::{Content, Message};
+use crate::domain::time::Timestamp;
+use crate::entropy::Entropy;
+use crate::ephemeral::{self, AttemptSubject, EphemeralStore};
+use crate::secret::SecretString;
+use crate::storage::{Birth, LinkPurpose, Notes, Storage};
+use crate::tenant::TenantContext;
+
+/// What every story may use.
+pub struct Deps {
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// What must survive.
+    pub storage: Storage,
+    /// What may expire.
+    pub ephemeral: Arc<dyn EphemeralStore>,
+    /// Argon2id.
+    pub hasher: Hasher,
+    /// Codes, link tokens, digests of contacts.
+    pub digests: Arc<Digests>,
+    /// Signing keys.
+    pub keyring: Keyring,
+    /// Messages on their way.
+    pub postman: Postman,
+    /// The audit log, for what may be lost.
+    pub auditor: Auditor,
+    /// This process, owner of the outbox rows it writes.
+    pub node: NodeId,
+    /// Locks known to be on record.
+    pub recorded_locks: RecordedLocks,
+    /// How long things may take.
+    pub timings: Timings,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    /// An answer from an account actor, waiting included.
+    pub ask: Duration,
+    /// A reserved attempt before it counts as a failure: the ask and two seconds.
+    pub lease: Duration,
+    /// An outbox row before another node may take it.
+    pub outbox_lease: Duration,
+}
+
+impl Deps {
+    fn event(&self, tenant: &TenantContext, account: Option<AccountId>, kind: EventKind, cause: Option<&'static str>) -> Event {
+        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause }
+    }
+
+    /// Tells the audit log of something that changed nothing.
+    fn note(&self, tenant: &TenantContext, account: Option<AccountId>, kind: EventKind) {
+        self.auditor.record(self.event(tenant, account, kind, None));
+    }
+
+    fn birth(&self) -> Birth {
+        Birth { node: self.node, lease: self.timings.outbox_lease }
+    }
+
+    fn notes<'a>(&self, messages: &'a [Message], events: &'a [Event]) -> Notes<'a> {
+        Notes { now: self.clock.now(), birth: self.birth(), messages, events }
+    }
+
+    /// Writes a message on its own and hands it to its sender.
+    async fn post(&self, message: Message) -> Result<(), Failure> {
+        self.storage.outbox().enqueue(&self.notes(std::slice::from_ref(&message), &[])).await?;
+        self.postman.dispatch(message);
+        Ok(())
+    }
+
+    fn message(
+        &self,
+        tenant: &TenantContext,
+        to: Contact,
+        locale: Option<Locale>,
+        content: Content,
+        not_after: Timestamp,
+    ) -> Message {
+        let id = MessageId::at(self.clock.now(), self.entropy.bytes());
+        let locale = locale.unwrap_or(tenant.policy().locale);
+        Message { id, tenant: tenant.id(), to, locale, content, not_after }
+    }
+}
+
+/// The book of attempts that `who` is counted in.
+fn attempt_subject(deps: &Deps, tenant: &TenantContext, who: Who, contact: &Contact) -> AttemptSubject {
+    match who {
+        Who::Account(id) => AttemptSubject::Account(id),
+        Who::Shadow(_) => AttemptSubject::Shadow(deps.digests.shadow(tenant.id(), contact, ephemeral::SHADOWS)),
+    }
+}
+
+/// A shadow asks storage the same questions as an account, about an id that nobody has.
+fn directory_id(who: Who) -> AccountId {
+    match who {
+        Who::Account(id) => id,
+        Who::Shadow(_) => AccountId::random([0; 16]),
+    }
+}
+
+/// One request to an account's actor, with its reply port.
+pub enum Command {
+    /// The password step.
+    LogIn(LogIn, ReplyPort<Result<LogInOutcome, Failure>>),
+    /// A mailed code's answer.
+    ConfirmDevice(ConfirmDevice, ReplyPort<Result<CodeOutcome, Failure>>),
+    /// A code by SMS, please.
+    RequestCode(RequestCode, ReplyPort<Result<RequestCodeOutcome, Failure>>),
+    /// A texted code's answer.
+    VerifyCode(VerifyCode, ReplyPort<Result<VerifyCodeOutcome, Failure>>),
+    /// Another password.
+    ChangePassword(ChangePassword, ReplyPort<Result<ChangePasswordOutcome, Failure>>),
+}
+
+/// What an account actor does with a command; shared by all of them.
+pub struct Stories(Arc<Deps>);
+
+impl Resident for Stories {
+    type Command = Command;
+
+    async fn handle(&self, key: AccountKey, command: Command) {
+        let (deps, who) = (&*self.0, key.who);
+        match command {
+            Command::LogIn(ask, reply) if !reply.is_closed() => login::log_in(deps, who, ask, reply).await,
+            Command::ConfirmDevice(ask, reply) if !reply.is_closed() => {
+                answer(reply, device_code::confirm(deps, who, &ask).await);
+            }
+            Command::RequestCode(ask, reply) if !reply.is_closed() => {
+                answer(reply, phone::request_code(deps, who, &ask).await);
+            }
+            Command::VerifyCode(ask, reply) if !reply.is_closed() => {
+                answer(reply, phone::verify_code(deps, who, &ask).await);
+            }
+            Command::ChangePassword(ask, reply) if !reply.is_closed() => {
+                answer(reply, password::change(deps, ask).await);
+            }
+            // The client has gone before anything was begun: nothing counts.
+            _ => {}
+        }
+    }
+}
+
+/// The client may have gone meanwhile; what was begun is settled all the same.
+fn answer<T>(reply: ReplyPort<T>, answer: T) {
+    let _nobody_waits = reply.send(answer);
+}
+
+/// The door for the front end: typed methods that hide mailboxes and messages.
+#[derive(Clone)]
+pub struct Accounts {
+    deps: Arc<Deps>,
+    directory: Directory<Stories>,
+}
+
+impl Accounts {
+    /// Opens the door over a directory made by `directory`.
+    #[must_use]
+    pub fn new(deps: Arc<Deps>, directory: impl FnOnce(Stories) -> Directory<Stories>) -> Self {
+        let directory = directory(Stories(Arc::clone(&deps)));
+        Self { deps, directory }
+    }
+
+    /// How many account actors live now.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Lets every actor finish what it has.
+    pub async fn drain(&self, deadline: Duration) {
+        self.directory.drain(deadline).await;
+    }
+
+    /// No comparison begins after this.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.deps.timings.ask
+    }
+
+    /// The password step of a sign-in.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn log_in(&self, ask: LogIn) -> Result<LogInOutcome, Failure> {
+        let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
+        self.tell(key, |reply| Command::LogIn(ask, reply)).await
+    }
+
+    /// The answer to a code mailed for a new device.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn confirm_device(&self, ask: ConfirmDevice) -> Result<CodeOutcome, Failure> {
+        let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
+        self.tell(key, |reply| Command::ConfirmDevice(ask, reply)).await
+    }
+
+    /// A code by SMS.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn request_code(&self, ask: RequestCode) -> Result<RequestCodeOutcome, Failure> {
+        let key = self.key(&ask.tenant, &Contact::Phone(ask.phone.clone())).await?;
+        self.tell(key, |reply| Command::RequestCode(ask, reply)).await
+    }
+
+    /// The answer to a code sent by SMS.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn verify_code(&self, ask: VerifyCode) -> Result<VerifyCodeOutcome, Failure> {
+        let key = self.key(&ask.tenant, &Contact::Phone(ask.phone.clone())).await?;
+        self.tell(key, |reply| Command::VerifyCode(ask, reply)).await
+    }
+
+    /// A change of password by someone signed in.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn change_password(&self, ask: ChangePassword) -> Result<ChangePasswordOutcome, Failure> {
+        let key = AccountKey { tenant: ask.tenant.id(), who: Who::Account(ask.account) };
+        self.tell(key, |reply| Command::ChangePassword(ask, reply)).await
+    }
+
+    /// Registers a proven number.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn register_phone(&self, ask: RegisterPhone) -> Result<RegisterPhoneOutcome, Failure> {
+        self.in_time(phone::register(&self.deps, ask)).await
+    }
+
+    /// Registers with e-mail and password.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn register_email(&self, ask: RegisterEmail) -> Result<RegisterEmailOutcome, Failure> {
+        self.in_time(registration::register(&self.deps, ask)).await
+    }
+
+    /// Whether a mailed link still does something.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn link_is_live(&self, tenant: &TenantContext, purpose: LinkPurpose, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::is_live(&self.deps, tenant, purpose, token)).await
+    }
+
+    /// Proves the address a verification link was mailed to; false if the link is dead.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn verify_email(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::verify_email(&self.deps, tenant, token)).await
+    }
+
+    /// Mails another verification link, if there is something to verify.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn resend_verification(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
+        self.in_time(links::resend_verification(&self.deps, &ask)).await
+    }
+
+    /// Mails a reset link, if there is an account.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn forgot_password(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
+        self.in_time(links::forgot_password(&self.deps, &ask)).await
+    }
+
+    /// Sets a new password behind a mailed link.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn reset_password(&self, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+        self.in_time(links::reset_password(&self.deps, ask)).await
+    }
+
+    /// Whose actor serves a contact: its account's, or a shadow's. One query either way.
+    async fn key(&self, tenant: &TenantContext, contact: &Contact) -> Result<AccountKey, Failure> {
+        let found = self.in_time(async {
+            Ok(self.deps.storage.accounts().find_id(tenant.id(), contact).await?)
+        });
+        let who = match found.await? {
+            Some(id) => Who::Account(id),
+            None => Who::Shadow(self.deps.digests.shadow(tenant.id(), contact, SHADOWS)),
+        };
+        Ok(AccountKey { tenant: tenant.id(), who })
+    }
+
+    async fn tell<T>(
+        &self,
+        key: AccountKey,
+        command: impl FnOnce(ReplyPort<Result<T, Failure>>) -> Command,
+    ) -> Result<T, Failure> {
+        ask(self.deps.timings.ask, |reply| self.directory.deliver(key, command(reply))).await?
+    }
+
+    /// A story that needs no mailbox still ends in time.
+    async fn in_time<T>(&self, story: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.deps.timings.ask, story).await.unwrap_or(Err(Failure::Unavailable))
+    }
+}

@@ -1,0 +1,94 @@
+//! Changing a password one knows.
+
+use std::time::Instant;
+
+use super::attempts::{Attempts, Place};
+use super::client::Client;
+use super::{Deps, links};
+use crate::actors::failure::Failure;
+use crate::actors::hasher::Priority;
+use crate::crypto::password_hash::Verification;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AccountId, SessionId};
+use crate::domain::password::PasswordProblem;
+use crate::domain::time::Timestamp;
+use crate::ephemeral::AttemptSubject;
+use crate::secret::SecretString;
+use crate::telemetry;
+use crate::tenant::TenantContext;
+
+/// A change of password by someone signed in.
+#[derive(Debug, Clone)]
+pub struct ChangePassword {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// Who is signed in.
+    pub account: AccountId,
+    /// The acting session, the only one that stays.
+    pub session: SessionId,
+    /// The current password, normalised.
+    pub current: SecretString,
+    /// The new one, normalised, not yet judged.
+    pub new: SecretString,
+    /// Who asks.
+    pub client: Client,
+    /// No comparison begins after this.
+    pub deadline: Instant,
+}
+
+/// What it leads to.
+#[derive(Debug)]
+pub enum ChangePasswordOutcome {
+    /// Changed; every other session and device is gone.
+    Done,
+    /// The current password is wrong; it counts like a failed log-in (ASVS 6.2.3).
+    Refused,
+    /// Locked by too many wrong ones.
+    Locked {
+        /// When it ends; nothing, if only a reset ends it.
+        until: Option<Timestamp>,
+    },
+    /// The new password breaks a rule.
+    Password(PasswordProblem),
+}
+
+/// Compares the current password through the same counter as a log-in, then sets the new one.
+pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePasswordOutcome, Failure> {
+    let tenant = &ask.tenant;
+    let found = deps.storage.accounts().find_with_credential(tenant.id(), ask.account).await?;
+    let Some((account, Some(phc))) = found else { return Ok(ChangePasswordOutcome::Refused) };
+    let standing = ask.client.standing(deps, tenant, ask.account).await?;
+    let subject = AttemptSubject::Account(ask.account);
+    let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: Some(&account) };
+    let attempt = match attempts.reserve(ask.deadline).await? {
+        Place::Granted(attempt) => attempt,
+        Place::Locked(lock) => return Ok(ChangePasswordOutcome::Locked { until: Some(lock.until) }),
+        Place::Stopped => return Ok(ChangePasswordOutcome::Locked { until: None }),
+    };
+    let compared = deps.hasher.verify(tenant.id(), Priority::KnownDevice, ask.current, Some(phc)).await;
+    if let Err(error) = compared {
+        attempts.give_back(attempt).await;
+        return Err(error.into());
+    }
+    metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
+    if compared == Ok(Verification::Differs) {
+        let failed = attempts.fail(attempt).await?;
+        if let Some((counter, version)) = failed.unwritten {
+            attempts.mirror(counter, version).await?;
+        }
+        let locked = failed.lock.map(|lock| ChangePasswordOutcome::Locked { until: Some(lock.until) });
+        return Ok(locked.unwrap_or(ChangePasswordOutcome::Refused));
+    }
+    attempts.succeed(attempt).await?;
+
+    if let Err(problem) = links::judge(tenant, &account, &ask.new) {
+        return Ok(ChangePasswordOutcome::Password(problem));
+    }
+    let phc = deps.hasher.hash(tenant.id(), ask.new).await?;
+    let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("change"))];
+    let messages: Vec<_> = links::password_changed(deps, tenant, &account).into_iter().collect();
+    let notes = deps.notes(&messages, &events);
+    deps.storage.passwords().change(tenant.id(), account.id, ask.session, &phc, &notes).await?;
+    messages.into_iter().for_each(|message| deps.postman.dispatch(message));
+    Ok(ChangePasswordOutcome::Done)
+}
