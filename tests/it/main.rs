@@ -2,4 +2,7 @@
 #![cfg(test)]
 
 mod config;
+mod delivery;
+mod ephemeral;
+mod harness;
 mod http;
