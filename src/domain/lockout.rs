@@ -36,6 +36,9 @@ use super::time::Timestamp;
 /// How long the first verdict of an operation is remembered for a repeat.
 pub const VERDICT_MEMORY: Duration = Duration::from_mins(1);
 
+/// The longest window or lock that a policy may set.
+const LONGEST_WINDOW: Duration = Duration::from_hours(24);
+
 /// Whom a counter counts: everybody unknown together, or one trusted device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
@@ -265,14 +268,18 @@ impl AttemptBook {
     pub fn idle_after(&self) -> Option<Timestamp> {
         let counters =
             self.counters.values().map(|c| c.lock.map_or(c.window_ends, |lock| lock.until.max(c.window_ends)));
-        let leases = self.leases.values().map(|lease| lease.expires + VERDICT_MEMORY);
+        // A lease that nobody settles is a failure yet to be counted, and must outlive itself as one.
+        let leases = self.leases.values().map(|lease| lease.expires + LONGEST_WINDOW);
         let verdicts = self.admissions.values().map(|(at, _)| *at).chain(self.settlements.values().map(|(at, _)| *at));
         counters.chain(leases).chain(verdicts.map(|at| at + VERDICT_MEMORY)).max()
     }
 
     /// Counts leases that ran out as failures and forgets old verdicts.
     fn sweep(&mut self, policy: &LockoutPolicy, now: Timestamp) {
-        let expired: Vec<_> = self.leases.iter().filter(|(_, l)| l.expires <= now).map(|(id, l)| (*id, *l)).collect();
+        let mut expired: Vec<_> =
+            self.leases.iter().filter(|(_, l)| l.expires <= now).map(|(id, l)| (*id, *l)).collect();
+        // In the order they ran out: an older failure must not move a window's end back.
+        expired.sort_by_key(|(id, lease)| (lease.expires, *id));
         for (id, lease) in expired {
             self.leases.remove(&id);
             self.fail(policy, lease.lane, id, true, lease.expires);

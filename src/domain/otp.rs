@@ -88,7 +88,9 @@ impl CodeRules {
         }
     }
 
-    fn resend(&self, lane: Lane) -> ResendPolicy {
+    /// The sending rules of a lane.
+    #[must_use]
+    pub fn resend(&self, lane: Lane) -> ResendPolicy {
         match lane {
             Lane::Strangers => self.resend,
             Lane::Device(_) => self.device_resend,
@@ -324,6 +326,10 @@ impl CodeBook {
         for log in self.lanes.values_mut() {
             log.sends.retain(|at| *at + DAY > now);
             log.wrong.retain(|at| *at + DAY > now);
+        }
+        // A streak is forgotten with its last guess, so that a book swept as idle and one kept agree.
+        if self.lanes.get(&Lane::Strangers).is_none_or(|log| log.wrong.is_empty()) {
+            self.streak = 0;
         }
         self.lanes.retain(|_, log| !log.sends.is_empty() || !log.wrong.is_empty());
         self.sends.retain(|_, (at, _)| *at + VERDICT_MEMORY > now);
