@@ -1,1 +1,304 @@
-//! (room under construction)
+//! The command line: reads arguments, loads the configuration, runs one command.
+//!
+//! Exit codes: 0 done, 1 could not, 2 the arguments or the configuration are wrong.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, App, Keys, World};
+use crate::clock::Clock;
+use crate::config::{Config, Overrides, Variables};
+use crate::crypto::digest::Digests;
+use crate::domain::ids::TenantId;
+use crate::domain::locale::Locale;
+use crate::domain::policy::{Policy, Profile, Settings};
+use crate::entropy::Entropy;
+use crate::secret::ExposeSecret as _;
+use crate::storage::{NewTenant, Storage, Tenant, TenantCreated};
+use crate::telemetry;
+
+/// An actor-based, multi-tenant authentication gateway.
+#[derive(Debug, Parser)]
+#[command(name = "guichet", version)]
+struct Cli {
+    /// Settings file (TOML); without it, defaults and the environment.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(ServeFlags),
+    /// Bring the database schema to this version.
+    Migrate,
+    /// Check the settings and print what is in force, secrets hidden.
+    CheckConfig,
+    /// Make and look at tenants.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+}
+
+#[derive(Debug, Args)]
+struct ServeFlags {
+    /// Address of the public listener.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address of the admin listener.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Where the SQLite file and generated keys live.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TenantCommand {
+    /// Make a tenant.
+    Create(TenantFlags),
+    /// All tenants, a line each.
+    List,
+    /// One tenant and the rules in force.
+    Show {
+        /// Its short name.
+        slug: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TenantFlags {
+    /// Short name in paths and tokens: lower-case letters, digits and dashes.
+    slug: String,
+    /// What people know it by; the slug if not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// `classic` or `asvs-l1`.
+    #[arg(long, default_value = "asvs-l1")]
+    profile: Profile,
+    /// A domain of its own; may be repeated, the first one binds SMS codes.
+    #[arg(long = "domain")]
+    domains: Vec<String>,
+    /// Where national phone forms belong (two letters).
+    #[arg(long)]
+    region: Option<String>,
+    /// `en` or `fr`.
+    #[arg(long)]
+    locale: Option<String>,
+}
+
+/// What stops a command, in words for the person at the terminal.
+#[derive(Debug)]
+enum Stop {
+    Wrong(String),
+    Failed(String),
+}
+
+impl Stop {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let (text, code) = match dispatch(cli) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Stop::Wrong(text)) => (text, 2),
+        Err(Stop::Failed(text)) => (text, 1),
+    };
+    let _stderr_closed = writeln!(std::io::stderr().lock(), "guichet: {text}");
+    ExitCode::from(code)
+}
+
+fn dispatch(cli: Cli) -> Result<(), Stop> {
+    let flags = match &cli.command {
+        Command::Serve(flags) => {
+            Overrides { listen: flags.listen, admin_listen: flags.admin_listen, data_dir: flags.data_dir.clone() }
+        }
+        _ => Overrides::default(),
+    };
+    let config = Config::load(cli.config.as_deref(), &Variables::of_process(), &flags)
+        .map_err(|problems| Stop::Wrong(format!("the configuration cannot be used:\n{problems}")))?;
+    telemetry::start_logging(&config.log.filter, config.log.format).map_err(Stop::failed)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::failed)?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(_) => serve(&config).await,
+            Command::Migrate => open(&config, true).await.map(drop),
+            Command::CheckConfig => check_config(&config),
+            Command::Tenant(command) => tenant(&config, command).await,
+        }
+    })
+}
+
+fn print(text: &str) -> Result<(), Stop> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(Stop::failed)
+}
+
+async fn serve(config: &Config) -> Result<(), Stop> {
+    let world = World::real().map_err(Stop::failed)?;
+    let keys = Keys::load(config, &world.entropy).map_err(Stop::failed)?;
+    let root = root_key_line(&keys);
+    let app = App::start(config, keys, world).await.map_err(Stop::failed)?;
+    print(&banner(config, &app, root.as_deref()))?;
+
+    until_told_to_stop().await;
+    tracing::info!("stopping: finishing what is under way");
+    tokio::select! {
+        () = app.stop() => {}
+        () = until_told_to_stop() => tracing::warn!("told twice: leaving at once"),
+    }
+    Ok(())
+}
+
+/// A root key made just now is shown on a terminal only; elsewhere its file is named.
+fn root_key_line(keys: &Keys) -> Option<String> {
+    let path = keys.root_made_in.as_ref()?;
+    Some(if std::io::stdout().is_terminal() {
+        format!("  root key  {}   (kept in {})", keys.root.expose_secret(), path.display())
+    } else {
+        format!("  root key  in {}", path.display())
+    })
+}
+
+fn banner(config: &Config, app: &App, root: Option<&str>) -> String {
+    let stores = match (&config.database.url, &config.redis.url) {
+        (None, None) => format!("embedded: SQLite in {}, one node", config.data.dir.display()),
+        (database, redis) => format!(
+            "{} + {}",
+            if database.is_some() { "configured database" } else { "SQLite" },
+            if redis.is_some() { "Redis" } else { "in-process store, one node" }
+        ),
+    };
+    let mut lines = vec![
+        format!("guichet {}", env!("CARGO_PKG_VERSION")),
+        format!("  public    http://{}", app.public),
+        format!("  admin     http://{}", app.admin),
+        format!("  stores    {stores}"),
+    ];
+    lines.extend(root.map(str::to_owned));
+    lines.push("  try       curl -s -X POST -H 'Content-Type: application/json' \\".to_owned());
+    lines.push(format!("              -d '{{\"phone\":\"+221771234567\"}}' http://{}/auth/request-code", app.public));
+    lines.join("\n")
+}
+
+/// SIGTERM or Ctrl-C.
+async fn until_told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn check_config(config: &Config) -> Result<(), Stop> {
+    let shown = serde_json::to_string_pretty(config).map_err(Stop::failed)?;
+    print(&shown)
+}
+
+async fn open(config: &Config, migrate: bool) -> Result<Storage, Stop> {
+    let keys = Keys::load(config, &Entropy::system()).map_err(Stop::failed)?;
+    app::open_storage(config, &Digests::new(&keys.master), migrate).await.map_err(Stop::failed)
+}
+
+async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {
+    let storage = open(config, config.database.migrate).await?;
+    match command {
+        TenantCommand::Create(flags) => create_tenant(&storage, flags).await,
+        TenantCommand::List => {
+            for tenant in storage.tenants().all().await.map_err(Stop::failed)? {
+                print(&format!("{}\t{}\t{}", tenant.slug, tenant.profile.as_str(), tenant.name))?;
+            }
+            Ok(())
+        }
+        TenantCommand::Show { slug } => {
+            let found = storage.tenants().find_by_slug(&slug).await.map_err(Stop::failed)?;
+            let tenant = found.ok_or_else(|| Stop::Failed(format!("no tenant `{slug}`")))?;
+            print(&show_tenant(&tenant)?)
+        }
+    }
+}
+
+async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop> {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let settings = Settings {
+        region: flags.region.map(|region| region.parse()).transpose().map_err(|error| wrong("--region", error))?,
+        locale: flags.locale.map(|tag| locale(&tag)).transpose()?,
+        ..Settings::default()
+    };
+    check_slug(&flags.slug)?;
+    Policy::with(flags.profile, &settings)
+        .map_err(|bad| Stop::Wrong(bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let tenant = NewTenant {
+        id: TenantId::at(clock.now(), entropy.bytes()),
+        name: flags.name.unwrap_or_else(|| flags.slug.clone()),
+        slug: flags.slug,
+        profile: flags.profile,
+        settings,
+        domains: flags.domains.iter().map(|domain| check_domain(domain)).collect::<Result<_, _>>()?,
+        created_at: clock.now(),
+    };
+    match storage.tenants().create(&tenant).await.map_err(Stop::failed)? {
+        TenantCreated::Created => {
+            print(&format!("made tenant {}: its routes are under /t/{}", tenant.slug, tenant.slug))
+        }
+        TenantCreated::SlugTaken => Err(Stop::Failed(format!("there is a tenant `{}` already", tenant.slug))),
+        TenantCreated::DomainTaken => Err(Stop::Failed("one of the domains belongs to another tenant".to_owned())),
+    }
+}
+
+fn show_tenant(tenant: &Tenant) -> Result<String, Stop> {
+    let settings = serde_json::to_value(&tenant.settings).map_err(Stop::failed)?;
+    let policy = Policy::with(tenant.profile, &tenant.settings).unwrap_or_else(|_| Policy::of(tenant.profile));
+    let shown = serde_json::json!({
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "profile": tenant.profile,
+        "domains": tenant.domains,
+        "settings": settings,
+        "created_at": tenant.created_at.to_rfc3339(),
+        "in_force": {
+            "sms_code": { "length": policy.sms_code.length, "ttl": policy.sms_code.ttl.as_secs(), "tries": policy.sms_code.tries },
+            "email_code": { "length": policy.email_code.length, "ttl": policy.email_code.ttl.as_secs(), "tries": policy.email_code.tries },
+            "lockout": { "threshold": policy.lockout.threshold, "duration": policy.lockout.duration.as_secs(), "hard_limit": policy.lockout.hard_limit },
+            "password": { "min_length": policy.password.min_length, "refuse_common": policy.password.refuse_common },
+            "access_ttl": policy.tokens.access_ttl.as_secs(),
+        },
+    });
+    serde_json::to_string_pretty(&shown).map_err(Stop::failed)
+}
+
+fn wrong(what: &str, error: impl std::fmt::Display) -> Stop {
+    Stop::Wrong(format!("{what}: {error}"))
+}
+
+fn locale(tag: &str) -> Result<Locale, Stop> {
+    Locale::from_tag(tag).ok_or_else(|| wrong("--locale", "expected `en` or `fr`"))
+}
+
+/// A slug stands in paths, cookie names and tokens.
+fn check_slug(slug: &str) -> Result<(), Stop> {
+    let fits = (1..=63).contains(&slug.len())
+        && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-');
+    if fits { Ok(()) } else { Err(wrong("slug", "1 to 63 lower-case letters, digits and inner dashes")) }
+}
+
+/// A bare host name, as a `Host` header shows it.
+fn check_domain(domain: &str) -> Result<String, Stop> {
+    let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| wrong("--domain", "not a host name"))?;
+    if ascii.contains('.') { Ok(ascii) } else { Err(wrong("--domain", "not a full host name")) }
+}

@@ -256,7 +256,12 @@ impl<R: Resident> Actor for AccountActor<R> {
         Ok(Instant::now())
     }
 
-    async fn handle(&self, me: ActorRef<Self::Msg>, mail: Self::Msg, last: &mut Instant) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        mail: Self::Msg,
+        last: &mut Instant,
+    ) -> Result<(), ActorProcessingErr> {
         match mail {
             Mail::Command(command, _ticket) => {
                 let story = AssertUnwindSafe(self.directory.resident.handle(self.key, command));

@@ -15,7 +15,7 @@ use crate::crypto::seal::{SealContext, SealError, Sealer};
 use crate::domain::ids::TenantId;
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
-use crate::storage::{Storage, StoredKey};
+use crate::storage::{SigningKey as StoredKey, Storage};
 
 /// The keys of one tenant, ready for use.
 #[derive(Debug)]
@@ -83,13 +83,15 @@ impl Inner {
         let kid = made.public.kid().to_owned();
         let sealed = self.sealer.seal(made.secret.expose_secret(), &context(tenant, &kid), &self.entropy);
         let key = StoredKey {
+            tenant,
             algorithm: Algorithm::Es256.as_str().to_owned(),
             sealed_private: sealed.map_err(unsealable)?,
             public_jwk: serde_json::to_value(&made.public).map_err(|_| Failure::Internal)?,
+            active: true,
             created_at: self.clock.now(),
             kid,
         };
-        self.storage.signing_keys().insert_active_if_none(tenant, &key).await?;
+        self.storage.signing_keys().insert_active_if_none(&key).await?;
         Ok(())
     }
 }

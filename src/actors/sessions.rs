@@ -199,11 +199,8 @@ impl Sessions {
         session: &Session,
     ) -> Result<Option<RefreshOutcome>, Failure> {
         let successor = digest::fresh_token(&self.entropy);
-        let sealed = seal::seal_under_token(
-            presented.expose_secret(),
-            successor.expose_secret().as_bytes(),
-            &self.entropy,
-        );
+        let sealed =
+            seal::seal_under_token(presented.expose_secret(), successor.expose_secret().as_bytes(), &self.entropy);
         let rotation = Rotation {
             old_digest,
             new_digest: digest::token_digest(successor.expose_secret()),
@@ -223,8 +220,7 @@ impl Sessions {
         row: &RefreshRow,
     ) -> Result<RefreshOutcome, Failure> {
         let sealed = row.successor_sealed.as_deref().ok_or(Failure::Internal)?;
-        let successor =
-            seal::open_under_token(presented.expose_secret(), sealed).map_err(|_| Failure::Internal)?;
+        let successor = seal::open_under_token(presented.expose_secret(), sealed).map_err(|_| Failure::Internal)?;
         let successor = std::str::from_utf8(successor.expose_secret()).map_err(|_| Failure::Internal)?;
         self.pair(tenant, &row.session, successor.to_owned().into()).await
     }
@@ -364,13 +360,7 @@ impl Sessions {
         }
     }
 
-    fn event(
-        &self,
-        tenant: &TenantContext,
-        account: AccountId,
-        kind: EventKind,
-        cause: Option<&'static str>,
-    ) -> Event {
+    fn event(&self, tenant: &TenantContext, account: AccountId, kind: EventKind, cause: Option<&'static str>) -> Event {
         Event { tenant: tenant.id(), account: Some(account), kind, at: self.clock.now(), cause }
     }
 

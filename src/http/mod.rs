@@ -25,6 +25,7 @@
 //! Nothing in here decides about accounts, and nothing in here reaches a store.
 
 pub mod body;
+pub mod gate;
 pub mod handlers;
 pub mod middleware;
 pub mod page;

@@ -28,7 +28,11 @@ impl Directory {
         for tenant in tenants {
             let policy = Policy::with(tenant.profile, &tenant.settings).unwrap_or_else(|bad| {
                 let paths: Vec<_> = bad.iter().map(|setting| setting.path).collect();
-                tracing::warn!(tenant.slug = tenant.slug, ?paths, "stored settings are out of range: using the profile's");
+                tracing::warn!(
+                    tenant.slug = tenant.slug,
+                    ?paths,
+                    "stored settings are out of range: using the profile's"
+                );
                 Policy::of(tenant.profile)
             });
             for domain in &tenant.domains {
@@ -55,9 +59,9 @@ impl Directory {
         if self.slug_of_host.is_empty() {
             return None;
         }
-        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-        });
+        let name = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
         let slug = self.slug_of_host.get(name.trim_end_matches('.').to_ascii_lowercase().as_str())?;
         self.by_slug(slug)
     }

@@ -3,6 +3,4 @@
 
 mod config;
 mod delivery;
-mod ephemeral;
-mod harness;
 mod http;

@@ -69,8 +69,7 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
     if account.disabled {
         return Ok(CodeOutcome::Disabled);
     }
-    let entry =
-        Entry { proof: Proof::PasswordOnNewDevice, challenge: Some(challenge), device: None, trust: true };
+    let entry = Entry { proof: Proof::PasswordOnNewDevice, challenge: Some(challenge), device: None, trust: true };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     Ok(opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry))))
 }

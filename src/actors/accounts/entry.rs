@@ -3,7 +3,7 @@
 use super::Deps;
 use super::client::Client;
 use crate::actors::failure::Failure;
-use crate::actors::sessions::{access_token, FIRST_PARTY};
+use crate::actors::sessions::{FIRST_PARTY, access_token};
 use crate::crypto::digest;
 use crate::domain::account::Account;
 use crate::domain::device::DeviceKind;
@@ -155,8 +155,8 @@ async fn trust_user_agent(
     client: &Client,
 ) -> Result<(), Failure> {
     if let Some(device) = user_agent_device(deps, tenant, account, client) {
-        let events = [deps.event(tenant, Some(account), EventKind::DeviceTrusted, Some("user_agent"))];
-        deps.storage.devices().trust(tenant.id(), account, &device, &events).await?;
+        deps.storage.devices().trust(tenant.id(), account, &device).await?;
+        deps.note(tenant, Some(account), EventKind::DeviceTrusted);
     }
     Ok(())
 }

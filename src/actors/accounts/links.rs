@@ -4,8 +4,8 @@
 //! MAC, and judges by conditional writes, so a link acts once on however many nodes and survives
 //! an emptied Redis.
 
-use super::attempts;
 use super::Deps;
+use super::attempts;
 use crate::actors::failure::Failure;
 use crate::crypto::digest;
 use crate::domain::account::Account;
@@ -89,7 +89,7 @@ pub(super) async fn resend_verification(deps: &Deps, ask: &LinkRequest) -> Resul
 
 /// Mails a link that sets a new password.
 pub(super) async fn forgot_password(deps: &Deps, ask: &LinkRequest) -> Result<LinkRequestOutcome, Failure> {
-    request(deps, ask, LinkPurpose::PasswordReset, |account| !account.disabled).await
+    request(deps, ask, LinkPurpose::Reset, |account| !account.disabled).await
 }
 
 /// Counted by address before anybody is looked up, so that the ceiling tells nothing either.
@@ -126,7 +126,7 @@ async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &A
     let reference = LinkRef { link: id, account: account.id };
     let (content, life) = match purpose {
         LinkPurpose::Verification => (Content::Verification(reference), policy.verification_ttl),
-        LinkPurpose::PasswordReset => (Content::PasswordReset(reference), policy.reset_ttl),
+        LinkPurpose::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
     };
     let expires_at = deps.clock.now() + life;
     let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
@@ -165,7 +165,7 @@ pub enum ResetPasswordOutcome {
 /// is the owner (DESIGN.md §6).
 pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
     let tenant = &ask.tenant;
-    let found = find(deps, tenant, LinkPurpose::PasswordReset, &ask.token).await?;
+    let found = find(deps, tenant, LinkPurpose::Reset, &ask.token).await?;
     let Some((id, link)) = found.filter(|(_, link)| link.used_at.is_none()) else {
         return Ok(ResetPasswordOutcome::Invalid);
     };

@@ -123,17 +123,17 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     };
     metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
 
-    match (matched, account) {
+    match (matched, &account) {
         (Verification::Matches { rehash }, Some(account)) => {
             attempts.succeed(attempt).await?;
             if rehash {
-                strengthen(deps, &account, ask.password.clone()).await;
+                strengthen(deps, account, ask.password.clone()).await;
             }
-            Ok(Step::Right { account: Box::new(account), standing })
+            Ok(Step::Right { account: Box::new(account.clone()), standing })
         }
         (_, account) => {
             let Failed { lock, unwritten } = attempts.fail(attempt).await?;
-            deps.note(tenant, account.map(|account| account.id), EventKind::AuthnLoginFail);
+            deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
             let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
             let unwritten = unwritten.map(|(counter, version)| (counter, version, standing.lane));
             Ok(Step::Wrong { outcome, unwritten })

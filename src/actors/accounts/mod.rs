@@ -30,9 +30,7 @@ pub use self::client::Client;
 pub use self::codes::tidy as tidy_code;
 pub use self::device_code::{CodeOutcome, ConfirmDevice};
 pub use self::entry::SignedIn;
-pub use self::links::{
-    LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, token as link_token,
-};
+pub use self::links::{LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, token as link_token};
 pub use self::login::{LogIn, LogInOutcome};
 pub use self::password::{ChangePassword, ChangePasswordOutcome};
 pub use self::phone::{
@@ -101,7 +99,13 @@ pub struct Timings {
 }
 
 impl Deps {
-    fn event(&self, tenant: &TenantContext, account: Option<AccountId>, kind: EventKind, cause: Option<&'static str>) -> Event {
+    fn event(
+        &self,
+        tenant: &TenantContext,
+        account: Option<AccountId>,
+        kind: EventKind,
+        cause: Option<&'static str>,
+    ) -> Event {
         Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause }
     }
 
@@ -295,12 +299,20 @@ impl Accounts {
         self.in_time(registration::register(&self.deps, ask)).await
     }
 
-    /// Whether a mailed link still does something.
+    /// Whether a verification link still does something; asked by its page.
     ///
     /// # Errors
     /// [`Failure`] if nothing was decided.
-    pub async fn link_is_live(&self, tenant: &TenantContext, purpose: LinkPurpose, token: &SecretString) -> Result<bool, Failure> {
-        self.in_time(links::is_live(&self.deps, tenant, purpose, token)).await
+    pub async fn verification_is_live(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::is_live(&self.deps, tenant, LinkPurpose::Verification, token)).await
+    }
+
+    /// Whether a reset link still does something; asked by its page.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn reset_is_live(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::is_live(&self.deps, tenant, LinkPurpose::Reset, token)).await
     }
 
     /// Proves the address a verification link was mailed to; false if the link is dead.
@@ -337,9 +349,7 @@ impl Accounts {
 
     /// Whose actor serves a contact: its account's, or a shadow's. One query either way.
     async fn key(&self, tenant: &TenantContext, contact: &Contact) -> Result<AccountKey, Failure> {
-        let found = self.in_time(async {
-            Ok(self.deps.storage.accounts().find_id(tenant.id(), contact).await?)
-        });
+        let found = self.in_time(async { Ok(self.deps.storage.accounts().find_id(tenant.id(), contact).await?) });
         let who = match found.await? {
             Some(id) => Who::Account(id),
             None => Who::Shadow(self.deps.digests.shadow(tenant.id(), contact, SHADOWS)),

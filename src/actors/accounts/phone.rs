@@ -198,7 +198,7 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
     let events = [deps.event(&ask.tenant, Some(account.id), EventKind::UserCreated, Some("phone"))];
     let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };
     match deps.storage.accounts().create_with_phone(&registration, &deps.notes(&[], &events)).await? {
-        PhoneRegistered::Created => {
+        PhoneRegistered::Created { .. } => {
             let signed_in = entry::finish(deps, &ask.tenant, account, prepared).await?;
             Ok(RegisterPhoneOutcome::Registered(Box::new(signed_in)))
         }

@@ -1,8 +1,8 @@
 //! Registering with e-mail and password.
 
+use super::Deps;
 use super::client::Client;
 use super::entry;
-use super::Deps;
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use metrics::gauge;
 use tokio::sync::oneshot;
 
-pub use self::queue::Priority;
 use self::queue::FairQueue;
+pub use self::queue::Priority;
 use crate::crypto::password_hash::{Memory, PasswordHashError, PasswordHasher, Verification};
 use crate::domain::ids::TenantId;
 use crate::entropy::Entropy;
@@ -75,8 +75,15 @@ struct Job {
 }
 
 enum Task {
-    Verify { password: SecretString, phc: Option<SecretString>, reply: oneshot::Sender<Result<Verification, HashError>> },
-    Hash { password: SecretString, reply: oneshot::Sender<Result<SecretString, HashError>> },
+    Verify {
+        password: SecretString,
+        phc: Option<SecretString>,
+        reply: oneshot::Sender<Result<Verification, HashError>>,
+    },
+    Hash {
+        password: SecretString,
+        reply: oneshot::Sender<Result<SecretString, HashError>>,
+    },
 }
 
 impl Hasher {

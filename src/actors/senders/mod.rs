@@ -90,9 +90,11 @@ impl Postman {
     }
 
     fn start(&self, key: (TenantId, Channel)) -> Option<ActorRef<Post>> {
-        let made = self.0.senders.entry(key).or_try_insert_with(|| {
-            sender::start(Arc::clone(&self.0.office), key.1, self.0.supervisor.clone())
-        });
+        let made = self
+            .0
+            .senders
+            .entry(key)
+            .or_try_insert_with(|| sender::start(Arc::clone(&self.0.office), key.1, self.0.supervisor.clone()));
         match made {
             Ok(sender) => Some(sender.clone()),
             Err(error) => {

@@ -95,7 +95,7 @@ impl Renderer {
     fn link(&self, message: &Message, tenant: &TenantContext) -> Option<SecretString> {
         let (purpose, link, path) = match &message.content {
             Content::Verification(link) => (LinkPurpose::Verification, link, "api/auth/verify"),
-            Content::PasswordReset(link) => (LinkPurpose::PasswordReset, link, "api/auth/password/reset"),
+            Content::PasswordReset(link) => (LinkPurpose::Reset, link, "api/auth/password/reset"),
             _ => return None,
         };
         let token = link_token(&self.digests, tenant, purpose, link);

@@ -1,0 +1,195 @@
+//! From the members of a request to the types that the rest of the house trusts.
+//!
+//! Every problem of a body is collected, so that a person who made three mistakes reads of three.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::actors::accounts::SignedIn;
+use crate::domain::account::Account;
+use crate::domain::contact::{EmailAddress, PhoneNumber};
+use crate::domain::password::{self, PasswordProblem};
+use crate::domain::time::{Timestamp, seconds_rounded_up};
+use crate::http::gate::device_cookie;
+use crate::http::problem::{FieldError, Problem, ProblemCode};
+use crate::http::reply::Reply;
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::tenant::TenantContext;
+
+/// How long a browser keeps its device cookie; trust itself is storage's to end.
+const DEVICE_COOKIE_LIFE: Duration = Duration::from_secs(90 * 86_400);
+
+/// A number as typed, in the tenant's region.
+///
+/// # Errors
+/// `invalid_phone`.
+pub fn phone(typed: &str, tenant: &TenantContext) -> Result<PhoneNumber, Problem> {
+    PhoneNumber::parse(typed, tenant.policy().region).map_err(|_| ProblemCode::InvalidPhone.into())
+}
+
+/// An address as typed.
+///
+/// # Errors
+/// `invalid_email`.
+pub fn email(typed: &str) -> Result<EmailAddress, Problem> {
+    EmailAddress::parse(typed).map_err(|_| ProblemCode::InvalidEmail.into())
+}
+
+/// A password as typed, normalised; too long a one is refused before anything is hashed.
+///
+/// # Errors
+/// `validation`.
+pub fn password(typed: &str, pointer: &'static str) -> Result<SecretString, Problem> {
+    match password::normalise(typed) {
+        Ok(normal) => Ok(normal.into()),
+        Err(problem) => Err(Problem::validation(vec![password_error(problem, pointer)])),
+    }
+}
+
+/// How a broken password rule is told.
+#[must_use]
+pub fn password_error(problem: PasswordProblem, pointer: &'static str) -> FieldError {
+    match problem {
+        PasswordProblem::TooShort { min } => {
+            FieldError::new(pointer, "too_short", format!("The password needs at least {min} characters."))
+        }
+        PasswordProblem::TooLong { max } => {
+            FieldError::new(pointer, "too_long", format!("The password may have at most {max} characters."))
+        }
+        PasswordProblem::TooCommon => {
+            FieldError::new(pointer, "too_common", "This password is too easy to guess; choose a less common one.")
+        }
+    }
+}
+
+/// A name as typed: trimmed, 1 to 100 printable characters.
+///
+/// # Errors
+/// The member's problem.
+pub fn name(typed: &str, pointer: &'static str) -> Result<String, FieldError> {
+    const LONGEST: usize = 100;
+    let name = typed.trim();
+    if name.is_empty() {
+        Err(FieldError::new(pointer, "missing", "This member is required."))
+    } else if name.chars().count() > LONGEST {
+        Err(FieldError::new(pointer, "too_long", format!("At most {LONGEST} characters.")))
+    } else if name.chars().any(char::is_control) {
+        Err(FieldError::new(pointer, "invalid", "Control characters are not allowed."))
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+/// Whether the body names an app we know. Only the tenant's own first party exists so far.
+///
+/// # Errors
+/// `unknown_client`.
+pub fn client_id(named: Option<&str>) -> Result<(), Problem> {
+    match named {
+        None | Some(crate::actors::sessions::FIRST_PARTY) => Ok(()),
+        Some(_) => Err(ProblemCode::UnknownClient.into()),
+    }
+}
+
+/// Whole seconds left until `end`, at most `whole`.
+#[must_use]
+pub fn seconds_left(now: Timestamp, end: Timestamp, whole: Duration) -> u64 {
+    seconds_rounded_up(now.until(end).min(whole))
+}
+
+/// A person as the two original APIs show one.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum User {
+    /// Registered with e-mail and password.
+    Email {
+        /// A string, equal to the token's `sub`.
+        id: String,
+        /// As registered.
+        username: Option<String>,
+        /// Canonical.
+        email: String,
+        /// As given, or the proven number.
+        #[serde(rename = "phoneNumber")]
+        phone_number: Option<String>,
+    },
+    /// Registered with a phone number.
+    Phone {
+        /// A string, equal to the token's `sub`.
+        id: String,
+        /// E.164.
+        phone: Option<String>,
+        /// As registered.
+        first_name: Option<String>,
+        /// As registered.
+        last_name: Option<String>,
+    },
+}
+
+impl From<&Account> for User {
+    fn from(account: &Account) -> Self {
+        let id = account.id.to_string();
+        let phone = account.phone.as_ref().map(|number| number.as_str().to_owned());
+        match &account.email {
+            Some(email) => Self::Email {
+                id,
+                username: account.username.clone(),
+                email: email.as_str().to_owned(),
+                phone_number: phone.or_else(|| account.phone_as_given.clone()),
+            },
+            None => {
+                Self::Phone { id, phone, first_name: account.first_name.clone(), last_name: account.last_name.clone() }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SignedInBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    token: &'a str,
+    refresh_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
+    user: User,
+}
+
+/// The answer to a completed sign-in; a newly trusted device gets its cookie too.
+#[must_use]
+pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, message: Option<&'static str>) -> Reply {
+    let body = SignedInBody {
+        message,
+        token: entry.token.expose_secret(),
+        refresh_token: entry.refresh_token.expose_secret(),
+        token_type: "Bearer",
+        expires_in: entry.expires_in,
+        device_token: entry.device_token.as_ref().map(|token| token.expose_secret()),
+        user: User::from(&entry.account),
+    };
+    with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref())
+}
+
+/// Puts a new device token into the browser's jar.
+#[must_use]
+pub fn with_device(reply: Reply, tenant: &TenantContext, token: Option<&SecretString>) -> Reply {
+    let Some(token) = token else { return reply };
+    let cookie = cookie::Cookie::build((device_cookie(tenant), token.expose_secret().to_owned()))
+        .path("/")
+        .http_only(true)
+        .secure(tenant.is_https())
+        .same_site(cookie::SameSite::Lax)
+        .max_age(cookie::time::Duration::try_from(DEVICE_COOKIE_LIFE).unwrap_or_default())
+        .build();
+    reply.with_cookie(&cookie)
+}
+
+/// `{"message": …}` and nothing else.
+#[must_use]
+pub fn message(status: StatusCode, text: &str) -> Reply {
+    Reply::json(status, &serde_json::json!({ "message": text })).no_store()
+}

@@ -1,0 +1,150 @@
+//! Forgotten, reset and changed passwords.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::body;
+use super::registration::{dead_link, link_request, link_token, locale};
+use crate::actors::accounts::{
+    ChangePassword, ChangePasswordOutcome, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome,
+};
+use crate::domain::locale::Locale;
+use crate::http::gate::{self, Gate};
+use crate::http::page::{self, ResetForm};
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::reply::Reply;
+use crate::http::request::Request;
+use crate::http::router::Answer;
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::tenant::TenantContext;
+
+#[derive(Deserialize)]
+struct ForgotBody {
+    email: String,
+}
+
+/// `POST /api/auth/password/forgot`: 200, the same whether there is such an account; 429.
+pub(super) async fn forgot(gate: Arc<Gate>, mut request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let body: ForgotBody = request.json().await?;
+    let ask = link_request(tenant, &request, &body.email)?;
+
+    match gate.accounts.forgot_password(ask).await? {
+        LinkRequestOutcome::Accepted => Ok(body::message(
+            StatusCode::OK,
+            "If this address has an account, a link to set a new password is on its way.",
+        )),
+        LinkRequestOutcome::Wait { until } => Err(gate.wait(until)),
+    }
+}
+
+#[derive(Deserialize)]
+struct ResetBody {
+    token: SecretString,
+    #[serde(alias = "new_password", alias = "newPassword")]
+    password: SecretString,
+}
+
+/// `POST /api/auth/password/reset`: 200; 400 `invalid_link`, or `validation` with the link unspent.
+pub(super) async fn reset(gate: Arc<Gate>, mut request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let body: ResetBody = request.json().await?;
+    let password = body::password(body.password.expose_secret(), "/password")?;
+
+    match gate.accounts.reset_password(ResetPassword { tenant, token: body.token, password }).await? {
+        ResetPasswordOutcome::Done => Ok(body::message(StatusCode::OK, "Password changed. You can log in now.")),
+        ResetPasswordOutcome::Invalid => Err(ProblemCode::InvalidLink.into()),
+        ResetPasswordOutcome::Password(problem) => {
+            Err(Problem::validation(vec![body::password_error(problem, "/password")]))
+        }
+    }
+}
+
+/// `GET /api/auth/password/reset/{token}`: the page a mailed link opens; it changes nothing.
+pub(super) async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let token = link_token(&request);
+    if !gate.accounts.reset_is_live(&tenant, &token).await? {
+        return dead_link(&tenant, &request);
+    }
+    Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token)).no_store())
+}
+
+fn form(tenant: &TenantContext, locale: Locale, token: &SecretString) -> String {
+    let min_length = tenant.policy().password.min_length;
+    let words = match locale {
+        Locale::En => {
+            ResetForm { title: "New password", password_label: "New password", action_label: "Save", min_length }
+        }
+        Locale::Fr => ResetForm {
+            title: "Nouveau mot de passe",
+            password_label: "Nouveau mot de passe",
+            action_label: "Enregistrer",
+            min_length,
+        },
+    };
+    page::reset_form(locale, words, token.expose_secret())
+}
+
+/// `POST /api/auth/password/reset/{token}`: what that page posts.
+pub(super) async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let (token, locale) = (link_token(&request), locale(&tenant, &request));
+    let form_body = request.form().await?;
+    let typed = form_body.get("password").unwrap_or_default();
+    let Ok(password) = body::password(typed, "/password") else {
+        return Ok(Reply::html(StatusCode::BAD_REQUEST, form(&tenant, locale, &token)).no_store());
+    };
+    let ask = ResetPassword { tenant: tenant.clone(), token: token.clone(), password };
+
+    match gate.accounts.reset_password(ask).await? {
+        ResetPasswordOutcome::Invalid => dead_link(&tenant, &request),
+        ResetPasswordOutcome::Password(_) => {
+            Ok(Reply::html(StatusCode::BAD_REQUEST, form(&tenant, locale, &token)).no_store())
+        }
+        ResetPasswordOutcome::Done => {
+            let page = match locale {
+                Locale::En => page::notice(locale, "Password changed", "You can sign in now."),
+                Locale::Fr => page::notice(locale, "Mot de passe modifié", "Vous pouvez vous connecter."),
+            };
+            Ok(Reply::html(StatusCode::OK, page).no_store())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ChangeBody {
+    #[serde(alias = "currentPassword")]
+    current_password: SecretString,
+    #[serde(alias = "newPassword")]
+    new_password: SecretString,
+}
+
+/// `POST /api/auth/password/change`: 200, and every other session ends; 400 `invalid_credentials`
+/// counts like a failed log-in.
+pub(super) async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let client = gate::client(&request, &tenant);
+    let caller = gate.caller(&tenant, &request).await?;
+    let body: ChangeBody = request.json().await?;
+    let ask = ChangePassword {
+        tenant,
+        account: caller.account.id,
+        session: caller.session.id,
+        current: body::password(body.current_password.expose_secret(), "/current_password")?,
+        new: body::password(body.new_password.expose_secret(), "/new_password")?,
+        client,
+        deadline: gate.accounts.deadline(),
+    };
+
+    match gate.accounts.change_password(ask).await? {
+        ChangePasswordOutcome::Done => Ok(body::message(StatusCode::OK, "Password changed.")),
+        ChangePasswordOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
+        ChangePasswordOutcome::Locked { .. } => Err(ProblemCode::AccountLocked.into()),
+        ChangePasswordOutcome::Password(problem) => {
+            Err(Problem::validation(vec![body::password_error(problem, "/new_password")]))
+        }
+    }
+}
