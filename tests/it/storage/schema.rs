@@ -8,7 +8,7 @@ use guichet::storage::{PoolSettings, Storage, StorageError, Target};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::{a_tenant, new_tenant, race};
+use super::{T0, a_tenant, an_account, new_tenant, open, race, session};
 use crate::harness::databases::{SETTINGS, TestDatabase, on_every_database};
 
 async fn a_migrated_schema_is_current_and_migrates_again_without_effect(storage: Storage) {
@@ -118,6 +118,29 @@ async fn what_was_answered_survives_the_process() {
     let next = Storage::open(&database.target, &SETTINGS).await.unwrap();
 
     assert_eq!(next.tenants().find_by_slug("one").await.unwrap().unwrap().id, tenant);
+}
+
+/// `guichet tenant set` beside a running `serve`: a transaction that reads first must not fail to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_file_take_turns() {
+    let database = TestDatabase::sqlite();
+    let one = database.storage().await;
+    let other = Storage::open(&database.target, &SETTINGS).await.unwrap();
+    let tenant = a_tenant(&one, "one").await;
+    let account = an_account(&one, tenant, "awa@example.com").await;
+
+    let opened = race(
+        40,
+        move |n| {
+            let storage = if n % 2 == 0 { one.clone() } else { other.clone() };
+            let session = session(&account, T0);
+            async move { open(&storage, &session, None).await }
+        },
+        |_| true,
+    )
+    .await;
+
+    assert_eq!(opened, 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
