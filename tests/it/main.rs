@@ -1,6 +1,9 @@
-//! One integration binary: every test outside the units lives in a module of it.
+//! The integration tests: one binary, one module per room.
 #![cfg(test)]
 
 mod config;
 mod delivery;
+mod ephemeral;
+mod harness;
 mod http;
+mod storage;

@@ -1,0 +1,106 @@
+CREATE TABLE accounts (
+    tenant_id        UUID NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    id               UUID NOT NULL,
+    username         TEXT,
+    first_name       TEXT,
+    last_name        TEXT,
+    -- The e-mail registration's `phoneNumber`, unproven: no contact, never messaged.
+    phone_as_given   TEXT,
+    locale           TEXT,
+    disabled         BOOLEAN NOT NULL,
+    created_at       BIGINT NOT NULL,
+    -- An unproven registration ends here; NULL from the moment a contact is proven.
+    unverified_until BIGINT,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX accounts_lapsing ON accounts (unverified_until) WHERE unverified_until IS NOT NULL;
+
+-- A table of its own, so that one constraint makes any kind of contact unique within its tenant.
+CREATE TABLE contacts (
+    tenant_id  UUID NOT NULL,
+    kind       TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    account_id UUID NOT NULL,
+    proven_at  BIGINT,
+    PRIMARY KEY (tenant_id, kind, value),
+    UNIQUE (tenant_id, account_id, kind),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+
+-- Apart from the account, so that reading an account never touches the hash.
+CREATE TABLE credentials (
+    tenant_id     UUID NOT NULL,
+    account_id    UUID NOT NULL,
+    -- PHC string (argon2id).
+    password_hash TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, account_id),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+
+-- The link's token is derived from its id and is kept nowhere.
+CREATE TABLE links (
+    tenant_id  UUID NOT NULL,
+    id         UUID NOT NULL,
+    account_id UUID NOT NULL,
+    purpose    TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at    BIGINT,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX links_by_account ON links (tenant_id, account_id);
+CREATE INDEX links_by_end ON links (expires_at);
+
+-- A proof of a phone number registers one account, even if its consumption was lost in a fail-over.
+CREATE TABLE proofs (
+    tenant_id    UUID NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    challenge_id UUID NOT NULL,
+    spent_at     BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, challenge_id)
+);
+CREATE INDEX proofs_by_age ON proofs (spent_at);
+
+CREATE TABLE devices (
+    tenant_id    UUID NOT NULL,
+    id           UUID NOT NULL,
+    account_id   UUID NOT NULL,
+    kind         TEXT NOT NULL,
+    digest       BYTEA NOT NULL,
+    -- Address prefix where a `User-Agent` was trusted: from elsewhere it counts among strangers.
+    trusted_from TEXT,
+    label        TEXT,
+    created_at   BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, account_id, kind, digest),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+
+-- Mirror of the lockout book, from which an emptied ephemeral store is seeded.
+CREATE TABLE attempts (
+    tenant_id  UUID NOT NULL,
+    account_id UUID NOT NULL,
+    -- `s`, a device id, or `*`: the version at which the whole book was last cleared.
+    lane       TEXT NOT NULL,
+    counter    JSONB NOT NULL,
+    -- The book's version: an older mirror never overwrites a newer one.
+    version    BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, account_id, lane),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+
+-- One row per lock, so that it is mailed, announced and ended once, by whichever node is first.
+CREATE TABLE locks (
+    tenant_id    UUID NOT NULL,
+    -- The attempt that made it.
+    id           UUID NOT NULL,
+    account_id   UUID NOT NULL,
+    lane         TEXT NOT NULL,
+    locked_until BIGINT NOT NULL,
+    ended_at     BIGINT,
+    end_cause    TEXT,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX locks_by_account ON locks (tenant_id, account_id);
+CREATE INDEX locks_in_force ON locks (locked_until) WHERE ended_at IS NULL;

@@ -1,0 +1,348 @@
+//! People: their accounts, contacts and credentials, from registration to erasure.
+//!
+//! A contact is unique within its tenant by the key of its table; whoever inserts it first owns it,
+//! on however many nodes. An unproven registration whose link has run out gives its address up to
+//! the next comer inside the newcomer's own transaction.
+
+use sqlx::types::Uuid;
+
+use super::devices::{self, NewDevice};
+use super::engine::{Database, Text, Tx};
+use super::error::StorageError;
+use super::links::{self, NewLink};
+use super::notes::{self, Notes};
+use super::sessions::{self, Opened, Opening};
+use crate::domain::account::Account;
+use crate::domain::contact::{Contact, ContactKind};
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, ChallengeId, DeviceId, TenantId};
+use crate::domain::locale::Locale;
+use crate::domain::time::Timestamp;
+use crate::secret::{ExposeSecret, SecretString};
+
+const FIND: &str = "
+    SELECT a.tenant_id, a.id, a.username, a.first_name, a.last_name, a.phone_as_given, a.locale, a.disabled,
+           a.created_at, a.unverified_until, e.value AS email, e.proven_at AS email_verified_at,
+           p.value AS phone, c.password_hash
+      FROM accounts a
+      LEFT JOIN contacts e ON e.tenant_id = a.tenant_id AND e.account_id = a.id AND e.kind = 'email'
+      LEFT JOIN contacts p ON p.tenant_id = a.tenant_id AND p.account_id = a.id AND p.kind = 'phone'
+      LEFT JOIN credentials c ON c.tenant_id = a.tenant_id AND c.account_id = a.id
+     WHERE a.tenant_id = $1 AND a.id = $2";
+
+const FIND_ID: &str = "SELECT account_id FROM contacts WHERE tenant_id = $1 AND kind = $2 AND value = $3";
+
+/// Not stronger than needed: rows that refer to the account may still be inserted meanwhile.
+const LOCK: Text = Text {
+    postgres: "SELECT id FROM accounts WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE",
+    sqlite: "SELECT id FROM accounts WHERE tenant_id = $1 AND id = $2",
+};
+
+/// Proving a contact empties `unverified_until`, so a registration proven meanwhile is not deleted.
+const DELETE_LAPSED: &str = "
+    DELETE FROM accounts
+     WHERE tenant_id = $1
+       AND id = (SELECT account_id FROM contacts WHERE tenant_id = $1 AND kind = $2 AND value = $3)
+       AND unverified_until <= $4";
+
+const INSERT: &str = "
+    INSERT INTO accounts (tenant_id, id, username, first_name, last_name, phone_as_given, locale, disabled,
+                          created_at, unverified_until)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const INSERT_CONTACT: &str = "
+    INSERT INTO contacts (tenant_id, kind, value, account_id, proven_at) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (tenant_id, kind, value) DO NOTHING";
+
+const SPEND_PROOF: &str = "
+    INSERT INTO proofs (tenant_id, challenge_id, spent_at) VALUES ($1, $2, $3)
+    ON CONFLICT (tenant_id, challenge_id) DO NOTHING";
+
+const PUT_CREDENTIAL: &str = "
+    INSERT INTO credentials (tenant_id, account_id, password_hash) VALUES ($1, $2, $3)
+    ON CONFLICT (tenant_id, account_id) DO UPDATE SET password_hash = excluded.password_hash";
+
+const PROVE_EMAIL: &str = "
+    UPDATE contacts SET proven_at = $3
+     WHERE tenant_id = $1 AND account_id = $2 AND kind = 'email' AND proven_at IS NULL";
+
+const KEEP_FOR_GOOD: &str = "UPDATE accounts SET unverified_until = NULL WHERE tenant_id = $1 AND id = $2";
+
+/// Conditional on the hash that was compared: a password changed meanwhile is not put back.
+const REHASH: &str = "
+    UPDATE credentials SET password_hash = $4
+     WHERE tenant_id = $1 AND account_id = $2 AND password_hash = $3";
+
+const DELETE_MESSAGES: &str = "
+    DELETE FROM outbox
+     WHERE tenant_id = $1
+       AND (kind, recipient) IN (SELECT kind, value FROM contacts WHERE tenant_id = $1 AND account_id = $2)";
+
+/// Everything else of the person hangs on this row and goes with it.
+const DELETE: &str = "DELETE FROM accounts WHERE tenant_id = $1 AND id = $2";
+
+/// A registration with e-mail and password.
+#[derive(Debug, Clone, Copy)]
+pub struct EmailRegistration<'a> {
+    /// The person, with an address.
+    pub account: &'a Account,
+    /// PHC string.
+    pub password_hash: &'a SecretString,
+    /// The registering device, trusted from the start.
+    pub devices: &'a [NewDevice],
+    /// The verification link.
+    pub link: &'a NewLink,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmailRegistered {
+    /// The account exists now.
+    Created,
+    /// The address belongs to an account.
+    EmailTaken,
+}
+
+/// A registration with a proven phone number, which signs in at once.
+#[derive(Debug, Clone, Copy)]
+pub struct PhoneRegistration<'a> {
+    /// The person, with a number.
+    pub account: &'a Account,
+    /// The challenge that proved the number.
+    pub proof: ChallengeId,
+    /// The first session.
+    pub opening: Opening<'a>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhoneRegistered {
+    /// The account exists now, and its session is open.
+    Created {
+        /// The device it trusts, if one was offered.
+        device: Option<DeviceId>,
+    },
+    /// The number belongs to an account.
+    PhoneTaken,
+    /// The proof has registered an account (or opened a session) before.
+    ProofSpent,
+}
+
+/// People and how they are reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Accounts<'a> {
+    pub(super) db: &'a Database,
+}
+
+impl Accounts<'_> {
+    /// One account.
+    pub async fn find(&self, tenant: TenantId, id: AccountId) -> Result<Option<Account>, StorageError> {
+        Ok(self.find_with_credential(tenant, id).await?.map(|(account, _)| account))
+    }
+
+    /// The account that a contact belongs to, proven or not.
+    pub async fn find_id(&self, tenant: TenantId, contact: &Contact) -> Result<Option<AccountId>, StorageError> {
+        let (kind, value) = (contact.kind().as_str(), contact.as_str());
+        let row = fetch_optional!(self.db.read(), (Uuid,), FIND_ID, tenant.uuid(), kind, value)?;
+        Ok(row.map(|(id,)| id.into()))
+    }
+
+    /// One account and its PHC string, in one query.
+    pub async fn find_with_credential(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+    ) -> Result<Option<(Account, Option<SecretString>)>, StorageError> {
+        let row = fetch_optional!(self.db.read(), AccountRow, FIND, tenant.uuid(), id.uuid())?;
+        row.map(AccountRow::into_account).transpose()
+    }
+
+    /// Registers a person with e-mail and password.
+    pub async fn create_with_email(
+        &self,
+        registration: &EmailRegistration<'_>,
+        notes: &Notes<'_>,
+    ) -> Result<EmailRegistered, StorageError> {
+        let account = registration.account;
+        let mut tx = self.db.begin().await?;
+        if !insert(&mut tx, account, notes.now).await? {
+            return Ok(EmailRegistered::EmailTaken);
+        }
+        put_credential(&mut tx, account.tenant, account.id, registration.password_hash).await?;
+        for device in registration.devices {
+            devices::trust(&mut tx, account.tenant, account.id, device).await?;
+        }
+        links::insert(&mut tx, registration.link).await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(EmailRegistered::Created)
+    }
+
+    /// Registers a person with a proven number and opens the first session.
+    pub async fn create_with_phone(
+        &self,
+        registration: &PhoneRegistration<'_>,
+        notes: &Notes<'_>,
+    ) -> Result<PhoneRegistered, StorageError> {
+        let account = registration.account;
+        let mut tx = self.db.begin().await?;
+        let (tenant, proof) = (account.tenant.uuid(), registration.proof.uuid());
+        if execute!(tx.on(), SPEND_PROOF, tenant, proof, notes.now.as_millis())? == 0 {
+            return Ok(PhoneRegistered::ProofSpent);
+        }
+        if !insert(&mut tx, account, notes.now).await? {
+            return Ok(PhoneRegistered::PhoneTaken);
+        }
+        let Opened::Opened { device, .. } = sessions::insert(&mut tx, &registration.opening, notes.now).await? else {
+            return Ok(PhoneRegistered::ProofSpent);
+        };
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(PhoneRegistered::Created { device })
+    }
+
+    /// Replaces a PHC string by one of the same password with newer parameters; `false` if the
+    /// password was changed meanwhile.
+    pub async fn rehash(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+        old: &SecretString,
+        new: &SecretString,
+    ) -> Result<bool, StorageError> {
+        let (old, new) = (old.expose_secret(), new.expose_secret());
+        Ok(execute!(self.db.write(), REHASH, tenant.uuid(), id.uuid(), old, new)? == 1)
+    }
+
+    /// Deletes everything of the person but the audit log's ids; its open sessions are revoked.
+    /// `false` if there was no such account.
+    pub async fn erase(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+        now: Timestamp,
+        events: &[Event],
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        if !lock(&mut tx, tenant, id).await? {
+            return Ok(false);
+        }
+        sessions::revoke_all(&mut tx, tenant, id, now).await?;
+        execute!(tx.on(), DELETE_MESSAGES, tenant.uuid(), id.uuid())?;
+        execute!(tx.on(), DELETE, tenant.uuid(), id.uuid())?;
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Makes this transaction the account's only writer; `false` if there is no such account.
+pub(super) async fn lock(tx: &mut Tx, tenant: TenantId, id: AccountId) -> Result<bool, StorageError> {
+    let text = tx.pick(LOCK);
+    Ok(fetch_optional!(tx.on(), (Uuid,), text, tenant.uuid(), id.uuid())?.is_some())
+}
+
+/// Sets the password, whatever it was.
+pub(super) async fn put_credential(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: AccountId,
+    password_hash: &SecretString,
+) -> Result<(), StorageError> {
+    execute!(tx.on(), PUT_CREDENTIAL, tenant.uuid(), id.uuid(), password_hash.expose_secret()).map(drop)
+}
+
+/// Marks the address as proven; `false` if it already was.
+pub(super) async fn prove_email(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: AccountId,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let proven = execute!(tx.on(), PROVE_EMAIL, tenant.uuid(), id.uuid(), now.as_millis())?;
+    execute!(tx.on(), KEEP_FOR_GOOD, tenant.uuid(), id.uuid())?;
+    Ok(proven == 1)
+}
+
+/// Inserts the account and its contacts; `false` if one of them is taken (roll back then).
+async fn insert(tx: &mut Tx, account: &Account, now: Timestamp) -> Result<bool, StorageError> {
+    let email = account.email.as_ref().map(|email| ("email", email.as_str(), account.email_verified_at));
+    let phone = account.phone.as_ref().map(|phone| ("phone", phone.as_str(), Some(account.created_at)));
+    let contacts: Vec<_> = email.into_iter().chain(phone).collect();
+    let tenant = account.tenant.uuid();
+    for (kind, value, _) in &contacts {
+        execute!(tx.on(), DELETE_LAPSED, tenant, *kind, *value, now.as_millis())?;
+    }
+    execute!(
+        tx.on(),
+        INSERT,
+        tenant,
+        account.id.uuid(),
+        account.username.as_deref(),
+        account.first_name.as_deref(),
+        account.last_name.as_deref(),
+        account.phone_as_given.as_deref(),
+        account.locale.map(Locale::tag),
+        account.disabled,
+        account.created_at.as_millis(),
+        account.unverified_until.map(Timestamp::as_millis),
+    )?;
+    for (kind, value, proven) in contacts {
+        let proven = proven.map(Timestamp::as_millis);
+        if execute!(tx.on(), INSERT_CONTACT, tenant, kind, value, account.id.uuid(), proven)? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[derive(sqlx::FromRow)]
+struct AccountRow {
+    tenant_id: Uuid,
+    id: Uuid,
+    username: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    phone_as_given: Option<String>,
+    locale: Option<String>,
+    disabled: bool,
+    created_at: i64,
+    unverified_until: Option<i64>,
+    email: Option<String>,
+    email_verified_at: Option<i64>,
+    phone: Option<String>,
+    password_hash: Option<String>,
+}
+
+impl AccountRow {
+    fn into_account(self) -> Result<(Account, Option<SecretString>), StorageError> {
+        let corrupt = |_| StorageError::corrupt("contacts.value");
+        let read = |kind, value: Option<String>| {
+            value.map(|value| Contact::from_canonical(kind, &value)).transpose().map_err(corrupt)
+        };
+        let email = match read(ContactKind::Email, self.email)? {
+            Some(Contact::Email(email)) => Some(email),
+            _ => None,
+        };
+        let phone = match read(ContactKind::Phone, self.phone)? {
+            Some(Contact::Phone(phone)) => Some(phone),
+            _ => None,
+        };
+        let account = Account {
+            tenant: self.tenant_id.into(),
+            id: self.id.into(),
+            email,
+            email_verified_at: self.email_verified_at.map(Timestamp::from_millis),
+            phone,
+            phone_as_given: self.phone_as_given,
+            username: self.username,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            locale: self.locale.as_deref().and_then(Locale::from_tag),
+            disabled: self.disabled,
+            created_at: Timestamp::from_millis(self.created_at),
+            unverified_until: self.unverified_until.map(Timestamp::from_millis),
+        };
+        Ok((account, self.password_hash.map(SecretString::from)))
+    }
+}

@@ -1,0 +1,81 @@
+//! The audit log: who did what when, by ids only.
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StrDeserializer};
+use sqlx::types::Uuid;
+
+use super::engine::Database;
+use super::error::StorageError;
+use super::notes;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::time::Timestamp;
+
+const PAGE: &str = "
+    SELECT sequence, account_id, kind, at, cause FROM audit
+     WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3";
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its place in the log; the next page lies before it.
+    pub sequence: i64,
+    /// To which account, if one was known.
+    pub account: Option<AccountId>,
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub at: Timestamp,
+    /// A word of explanation.
+    pub cause: Option<String>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Copy)]
+pub struct Audit<'a> {
+    pub(super) db: &'a Database,
+}
+
+impl Audit<'_> {
+    /// Writes events that go with no other fact, together.
+    pub async fn record(&self, events: &[Event]) -> Result<(), StorageError> {
+        let mut tx = self.db.begin().await?;
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await
+    }
+
+    /// A tenant's log, newest first, from just before the entry `before`.
+    pub async fn page(
+        &self,
+        tenant: TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StorageError> {
+        let before = before.unwrap_or(i64::MAX);
+        let rows = fetch_all!(self.db.read(), AuditRow, PAGE, tenant.uuid(), before, i64::from(limit))?;
+        rows.into_iter().map(AuditRow::into_entry).collect()
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct AuditRow {
+    sequence: i64,
+    account_id: Option<Uuid>,
+    kind: String,
+    at: i64,
+    cause: Option<String>,
+}
+
+impl AuditRow {
+    fn into_entry(self) -> Result<AuditEntry, StorageError> {
+        let word: StrDeserializer<'_, Error> = self.kind.as_str().into_deserializer();
+        Ok(AuditEntry {
+            sequence: self.sequence,
+            account: self.account_id.map(AccountId::from),
+            kind: EventKind::deserialize(word).map_err(|_| StorageError::corrupt("audit.kind"))?,
+            at: Timestamp::from_millis(self.at),
+            cause: self.cause,
+        })
+    }
+}

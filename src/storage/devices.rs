@@ -1,0 +1,227 @@
+//! Devices an account trusts, by digest. What a proof is worth is judged in `domain::device`.
+
+use sqlx::types::Uuid;
+
+use super::accounts;
+use super::engine::{Database, Tx};
+use super::error::StorageError;
+use super::notes;
+use super::sessions;
+use crate::domain::device::{DeviceKind, DeviceProof, KnownDevice};
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, DeviceId, SessionId, TenantId};
+use crate::domain::time::Timestamp;
+
+const FIND: &str = "
+    SELECT id, kind, trusted_from FROM devices
+     WHERE tenant_id = $1 AND account_id = $2 AND kind = $3 AND digest = $4";
+
+/// Trusting the same device again keeps its id, and with it its counter and its sessions.
+const TRUST: &str = "
+    INSERT INTO devices (tenant_id, id, account_id, kind, digest, trusted_from, label, created_at, last_seen_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+    ON CONFLICT (tenant_id, account_id, kind, digest)
+    DO UPDATE SET trusted_from = excluded.trusted_from, label = excluded.label, last_seen_at = excluded.last_seen_at
+    RETURNING id";
+
+const LIST: &str = "
+    SELECT id, kind, trusted_from, label, created_at, last_seen_at FROM devices
+     WHERE tenant_id = $1 AND account_id = $2 ORDER BY last_seen_at DESC, id LIMIT 100";
+
+const TOUCH: &str = "
+    UPDATE devices SET last_seen_at = $4 WHERE tenant_id = $1 AND account_id = $2 AND id = $3 AND last_seen_at < $4";
+
+const DELETE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 AND id = $3";
+
+/// The lane ends with its device.
+const DELETE_LANE: &str = "DELETE FROM attempts WHERE tenant_id = $1 AND account_id = $2 AND lane = $3";
+
+/// `$3` is the session whose device stays.
+const DELETE_OTHERS: &str = "
+    DELETE FROM devices
+     WHERE tenant_id = $1 AND account_id = $2
+       AND id NOT IN (SELECT device_id FROM sessions
+                       WHERE tenant_id = $1 AND account_id = $2 AND id = $3 AND device_id IS NOT NULL)";
+
+/// A device to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDevice {
+    /// Its id, unless the account knows the device already.
+    pub id: DeviceId,
+    /// How it is recognised.
+    pub kind: DeviceKind,
+    /// Of the device token or the `User-Agent`.
+    pub digest: [u8; 32],
+    /// The address prefix it is trusted at, for `UserAgent` devices.
+    pub trusted_from: Option<String>,
+    /// What the person may recognise it by.
+    pub label: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A trusted device, for its owner's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// How it is recognised.
+    pub known: KnownDevice,
+    /// What the person may recognise it by.
+    pub label: Option<String>,
+    /// When it was first trusted.
+    pub created_at: Timestamp,
+    /// When it last signed in.
+    pub last_seen_at: Timestamp,
+}
+
+/// Trusted devices.
+#[derive(Debug, Clone, Copy)]
+pub struct Devices<'a> {
+    pub(super) db: &'a Database,
+}
+
+impl Devices<'_> {
+    /// The device that offers this proof, if the account trusts it.
+    pub async fn find(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        proof: DeviceProof,
+    ) -> Result<Option<KnownDevice>, StorageError> {
+        let (kind, digest) = match proof {
+            DeviceProof::Token(digest) => (DeviceKind::Token, digest),
+            DeviceProof::UserAgent(digest) => (DeviceKind::UserAgent, digest),
+        };
+        let (tenant, account) = (tenant.uuid(), account.uuid());
+        let row = fetch_optional!(
+            self.db.read(),
+            (Uuid, String, Option<String>),
+            FIND,
+            tenant,
+            account,
+            word(kind),
+            digest.as_slice()
+        )?;
+        row.map(known).transpose()
+    }
+
+    /// Trusts a device; its id from now on (an older one if the account knew it).
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if the account is gone.
+    pub async fn trust(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        device: &NewDevice,
+    ) -> Result<DeviceId, StorageError> {
+        let mut tx = self.db.begin().await?;
+        let id = trust(&mut tx, tenant, account, device).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// The account's devices, last seen first, at most 100.
+    pub async fn list(&self, tenant: TenantId, account: AccountId) -> Result<Vec<Device>, StorageError> {
+        let rows = fetch_all!(self.db.read(), DeviceRow, LIST, tenant.uuid(), account.uuid())?;
+        rows.into_iter().map(DeviceRow::into_device).collect()
+    }
+
+    /// Notes that a device signed in.
+    pub async fn touch(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        id: DeviceId,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        execute!(self.db.write(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis()).map(drop)
+    }
+
+    /// Trusts a device no longer and ends its sessions; `false` if it was not trusted.
+    pub async fn forget(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        id: DeviceId,
+        now: Timestamp,
+        events: &[Event],
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        accounts::lock(&mut tx, tenant, account).await?;
+        if execute!(tx.on(), DELETE, tenant.uuid(), account.uuid(), id.uuid())? == 0 {
+            return Ok(false);
+        }
+        execute!(tx.on(), DELETE_LANE, tenant.uuid(), account.uuid(), id.to_string())?;
+        sessions::end_on_device(&mut tx, tenant, account, id, now).await?;
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Trusts a device within a transaction.
+pub(super) async fn trust(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    device: &NewDevice,
+) -> Result<DeviceId, StorageError> {
+    let row = fetch_optional!(
+        tx.on(),
+        (Uuid,),
+        TRUST,
+        tenant.uuid(),
+        device.id.uuid(),
+        account.uuid(),
+        word(device.kind),
+        device.digest.as_slice(),
+        device.trusted_from.as_deref(),
+        device.label.as_deref(),
+        device.created_at.as_millis(),
+    )?;
+    Ok(row.map_or(device.id, |(id,)| id.into()))
+}
+
+/// Trusts none of the account's devices any more, but the one of the session `keep`.
+pub(super) async fn drop_all(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    keep: Option<SessionId>,
+) -> Result<(), StorageError> {
+    execute!(tx.on(), DELETE_OTHERS, tenant.uuid(), account.uuid(), keep.map(SessionId::uuid)).map(drop)
+}
+
+const fn word(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Token => "token",
+        DeviceKind::UserAgent => "user_agent",
+    }
+}
+
+fn known((id, kind, trusted_from): (Uuid, String, Option<String>)) -> Result<KnownDevice, StorageError> {
+    let kind = [DeviceKind::Token, DeviceKind::UserAgent].into_iter().find(|known| word(*known) == kind);
+    let kind = kind.ok_or_else(|| StorageError::corrupt("devices.kind"))?;
+    Ok(KnownDevice { id: id.into(), kind, trusted_from })
+}
+
+#[derive(sqlx::FromRow)]
+struct DeviceRow {
+    id: Uuid,
+    kind: String,
+    trusted_from: Option<String>,
+    label: Option<String>,
+    created_at: i64,
+    last_seen_at: i64,
+}
+
+impl DeviceRow {
+    fn into_device(self) -> Result<Device, StorageError> {
+        Ok(Device {
+            known: known((self.id, self.kind, self.trusted_from))?,
+            label: self.label,
+            created_at: Timestamp::from_millis(self.created_at),
+            last_seen_at: Timestamp::from_millis(self.last_seen_at),
+        })
+    }
+}

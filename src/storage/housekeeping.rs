@@ -1,0 +1,90 @@
+//! Removes what no longer matters, in bounded batches, for all tenants at once. The janitor calls it.
+
+use std::time::Duration;
+
+use super::engine::Database;
+use super::error::StorageError;
+use crate::domain::time::Timestamp;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// The longest grace a tenant may set for repeating a refresh: after it no sealed successor is asked for.
+const LONGEST_GRACE: Duration = Duration::from_mins(5);
+
+const LINKS: &str =
+    "DELETE FROM links WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM links WHERE expires_at <= $1 LIMIT $2)";
+
+const PROOFS: &str = "
+    DELETE FROM proofs WHERE (tenant_id, challenge_id) IN
+        (SELECT tenant_id, challenge_id FROM proofs WHERE spent_at <= $1 LIMIT $2)";
+
+/// The condition stands twice: an account proven between the two must stay.
+const LAPSED: &str = "
+    DELETE FROM accounts
+     WHERE unverified_until <= $1
+       AND (tenant_id, id) IN (SELECT tenant_id, id FROM accounts WHERE unverified_until <= $1 LIMIT $2)";
+
+/// Refresh tokens go with their session, not before: a spent one that comes back must be known.
+const EXPIRED_SESSIONS: &str = "
+    DELETE FROM sessions WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM sessions WHERE expires_at <= $1 LIMIT $2)";
+
+const ENDED_SESSIONS: &str = "
+    DELETE FROM sessions WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM sessions WHERE ended_at <= $1 LIMIT $2)";
+
+const SEALED: &str = "
+    UPDATE refresh_tokens SET successor_sealed = NULL WHERE (tenant_id, digest) IN
+        (SELECT tenant_id, digest FROM refresh_tokens
+          WHERE replaced_at <= $1 AND successor_sealed IS NOT NULL LIMIT $2)";
+
+const REVOCATIONS: &str = "
+    DELETE FROM revocations WHERE (tenant_id, session_id) IN
+        (SELECT tenant_id, session_id FROM revocations WHERE revoked_at <= $1 LIMIT $2)";
+
+const MESSAGES: &str =
+    "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE settled_at <= $1 LIMIT $2)";
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Expired links.
+    pub links: u64,
+    /// Spent phone proofs, a day old.
+    pub proofs: u64,
+    /// Unproven registrations whose link has run out.
+    pub accounts: u64,
+    /// Sessions over for a day, with their refresh tokens.
+    pub sessions: u64,
+    /// Sealed successors past every grace.
+    pub sealed_successors: u64,
+    /// Revocations two days old, twice the longest life of an access token.
+    pub revocations: u64,
+    /// Settled messages, a week old.
+    pub messages: u64,
+}
+
+/// Removal of what no longer matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Housekeeping<'a> {
+    pub(super) db: &'a Database,
+}
+
+impl Housekeeping<'_> {
+    /// One round: at most `limit` rows of each kind. If any count reaches the limit there may be more.
+    pub async fn sweep(&self, now: Timestamp, limit: u32) -> Result<Swept, StorageError> {
+        let expired = self.remove(EXPIRED_SESSIONS, now - DAY, limit).await?;
+        let ended = self.remove(ENDED_SESSIONS, now - DAY, limit).await?;
+        Ok(Swept {
+            links: self.remove(LINKS, now, limit).await?,
+            proofs: self.remove(PROOFS, now - DAY, limit).await?,
+            accounts: self.remove(LAPSED, now, limit).await?,
+            sessions: expired + ended,
+            sealed_successors: self.remove(SEALED, now - LONGEST_GRACE, limit).await?,
+            revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
+            messages: self.remove(MESSAGES, now - 7 * DAY, limit).await?,
+        })
+    }
+
+    async fn remove(&self, statement: &'static str, until: Timestamp, limit: u32) -> Result<u64, StorageError> {
+        execute!(self.db.write(), statement, until.as_millis(), i64::from(limit))
+    }
+}

@@ -1,0 +1,25 @@
+//! Facts about the installation itself.
+
+use super::engine::Database;
+use super::error::StorageError;
+
+const KEEP: &str = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+const READ: &str = "SELECT value FROM meta WHERE name = $1";
+
+const MASTER_KEY: &str = "master_key_fingerprint";
+
+/// Facts about the installation itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta<'a> {
+    pub(super) db: &'a Database,
+}
+
+impl Meta<'_> {
+    /// Whether this master key is the one that seals this database's secrets. The first key ever
+    /// shown is kept (as a fingerprint) and is the right one from then on.
+    pub async fn confirm_master_key(&self, fingerprint: &str) -> Result<bool, StorageError> {
+        execute!(self.db.write(), KEEP, MASTER_KEY, fingerprint)?;
+        let kept = fetch_optional!(self.db.read(), (String,), READ, MASTER_KEY)?;
+        Ok(kept.is_some_and(|(kept,)| kept == fingerprint))
+    }
+}

@@ -1,0 +1,97 @@
+//! What is told and written down together with a fact, in its transaction.
+
+use std::time::Duration;
+
+use sqlx::types::Json;
+
+use super::engine::{Text, Tx};
+use super::error::StorageError;
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, NodeId};
+use crate::domain::message::Message;
+use crate::domain::time::Timestamp;
+
+/// A message is born leased to the node that wrote it, which sends it at once; others take it only
+/// when the lease ends. PostgreSQL judges leases by its own clock, so that the nodes' need not agree.
+const INSERT_MESSAGE: Text = Text {
+    postgres: "
+    INSERT INTO outbox (tenant_id, id, kind, recipient, locale, content, not_after, created_at,
+                        state, node_id, lease_until, claim, attempts)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, (extract(epoch FROM now()) * 1000)::bigint + $10, 1, 0)",
+    sqlite: "
+    INSERT INTO outbox (tenant_id, id, kind, recipient, locale, content, not_after, created_at,
+                        state, node_id, lease_until, claim, attempts)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $8 + $10, 1, 0)",
+};
+
+const INSERT_EVENT: &str = "INSERT INTO audit (tenant_id, account_id, kind, at, cause) VALUES ($1, $2, $3, $4, $5)";
+
+/// To whom a new message is leased, and for how long. Its claim number is 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Birth {
+    /// The node that writes and will send it.
+    pub node: NodeId,
+    /// After this another node may take it.
+    pub lease: Duration,
+}
+
+/// The messages and audit events that go down with a fact.
+#[derive(Debug, Clone, Copy)]
+pub struct Notes<'a> {
+    /// When the fact happened.
+    pub now: Timestamp,
+    /// Who sends the messages first.
+    pub birth: Birth,
+    /// What people are told.
+    pub messages: &'a [Message],
+    /// What the audit log says.
+    pub events: &'a [Event],
+}
+
+/// Writes all of it.
+pub(super) async fn write(tx: &mut Tx, notes: &Notes<'_>) -> Result<(), StorageError> {
+    for message in notes.messages {
+        write_message(tx, message, notes.birth, notes.now).await?;
+    }
+    write_events(tx, notes.events).await
+}
+
+/// Writes events alone.
+pub(super) async fn write_events(tx: &mut Tx, events: &[Event]) -> Result<(), StorageError> {
+    for event in events {
+        execute!(
+            tx.on(),
+            INSERT_EVENT,
+            event.tenant.uuid(),
+            event.account.map(AccountId::uuid),
+            event.kind.as_str(),
+            event.at.as_millis(),
+            event.cause,
+        )?;
+    }
+    Ok(())
+}
+
+async fn write_message(tx: &mut Tx, message: &Message, birth: Birth, now: Timestamp) -> Result<(), StorageError> {
+    let text = tx.pick(INSERT_MESSAGE);
+    execute!(
+        tx.on(),
+        text,
+        message.tenant.uuid(),
+        message.id.uuid(),
+        message.to.kind().as_str(),
+        message.to.as_str(),
+        message.locale.tag(),
+        Json(&message.content),
+        message.not_after.as_millis(),
+        now.as_millis(),
+        birth.node.uuid(),
+        millis(birth.lease),
+    )?;
+    Ok(())
+}
+
+/// A length as the databases keep it.
+pub(super) fn millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,154 @@
+//! The outbox: claimed by one node at a time, settled once, fair between tenants.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use guichet::domain::account::Account;
+use guichet::domain::ids::{MessageId, NodeId, TenantId};
+use guichet::domain::message::{Content, LinkRef, Message};
+use guichet::storage::{Birth, Claimed, LinkPurpose, Notes, Settled, Storage};
+
+use super::{DAY, T0, a_tenant, an_account, id, link, message, silent};
+use crate::harness::databases::on_every_database;
+
+const LEASE: Duration = Duration::from_mins(1);
+
+/// Writes messages whose first lease is over at once.
+async fn write(storage: &Storage, account: &Account, messages: &[Message]) {
+    let birth = Birth { node: id::<NodeId>(), lease: Duration::ZERO };
+    let link = link(account, LinkPurpose::Reset, T0 + DAY);
+    storage.links().issue(&link, &Notes { birth, messages, ..silent(T0) }).await.unwrap();
+}
+
+async fn claim(storage: &Storage, batch: u32) -> Vec<Claimed> {
+    storage.outbox().claim(id(), batch, LEASE, T0).await.unwrap()
+}
+
+fn many(tenant: TenantId, count: usize) -> Vec<Message> {
+    (0..count).map(|_| message(tenant, "awa@example.com")).collect()
+}
+
+async fn a_message_is_born_leased_and_settled_under_claim_one(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let mail = message(tenant, "awa@example.com");
+    let link = link(&account, LinkPurpose::Reset, T0 + DAY);
+    let notes = Notes { messages: std::slice::from_ref(&mail), ..silent(T0) };
+    storage.links().issue(&link, &notes).await.unwrap();
+
+    assert_eq!(claim(&storage, 10).await, []);
+    let depth = storage.outbox().depth().await.unwrap();
+    assert_eq!((depth.waiting, depth.oldest), (1, Some(T0)));
+    assert!(storage.outbox().settle(tenant, mail.id, 1, Settled::Sent, T0).await.unwrap());
+    assert!(!storage.outbox().settle(tenant, mail.id, 1, Settled::Sent, T0).await.unwrap());
+    assert_eq!(storage.outbox().depth().await.unwrap().waiting, 0);
+}
+
+async fn a_claimed_message_reads_back_as_it_was_written(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let content = Content::PasswordReset(LinkRef { link: id(), account: account.id });
+    let mail = Message { content, ..message(tenant, "awa@example.com") };
+    write(&storage, &account, std::slice::from_ref(&mail)).await;
+
+    assert_eq!(claim(&storage, 10).await, [Claimed { message: mail, claim: 2, attempts: 0 }]);
+}
+
+async fn two_nodes_never_claim_the_same_message(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    write(&storage, &account, &many(tenant, 60)).await;
+
+    let nodes: Vec<_> = (0..6)
+        .map(|_| {
+            let storage = storage.clone();
+            tokio::spawn(async move {
+                let mut mine = vec![];
+                loop {
+                    let batch = claim(&storage, 4).await;
+                    if batch.is_empty() {
+                        return mine;
+                    }
+                    mine.extend(batch.into_iter().map(|claimed| claimed.message.id));
+                }
+            })
+        })
+        .collect();
+    let mut all: Vec<MessageId> = vec![];
+    for node in nodes {
+        all.extend(node.await.unwrap());
+    }
+    // A node may have met only rows that another was just taking.
+    all.extend(claim(&storage, 100).await.into_iter().map(|claimed| claimed.message.id));
+
+    assert_eq!(all.len(), 60);
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 60);
+}
+
+async fn a_sender_that_lost_its_lease_settles_nothing(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let mail = message(tenant, "awa@example.com");
+    write(&storage, &account, std::slice::from_ref(&mail)).await;
+    let slow = storage.outbox().claim(id(), 1, Duration::ZERO, T0).await.unwrap().remove(0);
+    let next = claim(&storage, 1).await.remove(0);
+    let dead = Settled::Dead { reason: "refused" };
+
+    assert!(!storage.outbox().settle(tenant, mail.id, slow.claim, dead, T0).await.unwrap());
+    assert!(storage.outbox().settle(tenant, mail.id, next.claim, Settled::Sent, T0).await.unwrap());
+}
+
+async fn a_message_given_back_is_claimed_again_when_its_time_comes(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let mails = many(tenant, 2);
+    write(&storage, &account, &mails).await;
+    let waits = [Duration::ZERO, Duration::from_mins(5)];
+    let first = claim(&storage, 2).await;
+    for (claimed, after) in first.iter().zip(waits) {
+        let retry = Settled::Retry { after };
+        assert!(storage.outbox().settle(tenant, claimed.message.id, claimed.claim, retry, T0).await.unwrap());
+        assert!(!storage.outbox().settle(tenant, claimed.message.id, claimed.claim, Settled::Sent, T0).await.unwrap());
+    }
+
+    let again = claim(&storage, 2).await;
+
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].message.id, again[0].attempts), (first[0].message.id, 1));
+    assert!(again[0].claim > first[0].claim);
+}
+
+async fn ten_thousand_messages_of_one_tenant_do_not_hold_up_another(storage: Storage) {
+    let (busy, quiet) = (a_tenant(&storage, "busy").await, a_tenant(&storage, "quiet").await);
+    let flood = an_account(&storage, busy, "awa@example.com").await;
+    let calm = an_account(&storage, quiet, "awa@example.com").await;
+    write(&storage, &flood, &many(busy, 10_000)).await;
+    write(&storage, &calm, &many(quiet, 3)).await;
+
+    let batch = claim(&storage, 6).await;
+
+    assert_eq!(batch.iter().filter(|claimed| claimed.message.tenant == quiet).count(), 3);
+    assert_eq!(batch.len(), 6);
+}
+
+async fn a_message_past_its_life_is_expired_never_claimed(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let code = Message { not_after: T0, ..message(tenant, "awa@example.com") };
+    write(&storage, &account, &[code, message(tenant, "awa@example.com")]).await;
+
+    assert_eq!(claim(&storage, 10).await.len(), 1);
+    assert_eq!(storage.outbox().expire(T0).await.unwrap(), 1);
+    assert_eq!(storage.outbox().depth().await.unwrap().waiting, 1);
+    assert_eq!(storage.housekeeping().sweep(T0 + 7 * DAY, 10).await.unwrap().messages, 1);
+}
+
+on_every_database!(
+    a_message_is_born_leased_and_settled_under_claim_one,
+    a_claimed_message_reads_back_as_it_was_written,
+    two_nodes_never_claim_the_same_message,
+    a_sender_that_lost_its_lease_settles_nothing,
+    a_message_given_back_is_claimed_again_when_its_time_comes,
+    ten_thousand_messages_of_one_tenant_do_not_hold_up_another,
+    a_message_past_its_life_is_expired_never_claimed,
+);

@@ -1,0 +1,239 @@
+//! Sessions: one per challenge, one successor per refresh token, an end that everyone hears of.
+
+use std::time::Duration;
+
+use guichet::domain::event::EventKind;
+use guichet::domain::session::{EndCause, Session};
+use guichet::domain::token::RefreshFacts;
+use guichet::storage::{Notes, Opened, Opening, Rotation, Storage, StorageError};
+
+use super::{
+    DAY, T0, a_tenant, an_account, device, digest, email_account, event, id, message, open, race, session, silent,
+};
+use crate::harness::databases::on_every_database;
+
+async fn a_session_reads_back_as_it_was_written(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let trusted = device();
+    let written = Session {
+        challenge: Some(id()),
+        device: Some(trusted.id),
+        label: Some("Firefox".to_owned()),
+        ..session(&account, T0)
+    };
+    let refresh = open(&storage, &written, Some(&trusted)).await;
+
+    let found = storage.sessions().find_by_refresh(tenant, &refresh).await.unwrap().unwrap();
+
+    assert_eq!(found.session, written);
+    assert_eq!(found.facts, RefreshFacts { replaced_at: None, successor_used: false });
+    assert_eq!(storage.sessions().find(tenant, written.id).await.unwrap(), Some(written.clone()));
+    let (of_account, of_other) = (account.id, id());
+    assert_eq!(
+        storage.sessions().find_live_of(tenant, written.id, of_account, T0).await.unwrap(),
+        Some(written.clone())
+    );
+    assert_eq!(storage.sessions().find_live_of(tenant, written.id, of_other, T0).await.unwrap(), None);
+    assert_eq!(storage.sessions().find_live_of(tenant, written.id, of_account, T0 + 30 * DAY).await.unwrap(), None);
+}
+
+async fn one_challenge_opens_one_session_under_parallel_fire(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (racers, challenge, owner) = (storage.clone(), id(), account.clone());
+
+    let opened = race(
+        50,
+        move |_| {
+            let storage = racers.clone();
+            let session = Session { challenge: Some(challenge), ..session(&owner, T0) };
+            async move {
+                let (messages, events) = (
+                    [message(tenant, "awa@example.com")],
+                    [event(tenant, session.account, EventKind::AuthnTokenCreated)],
+                );
+                let notes = Notes { messages: &messages, events: &events, ..silent(T0) };
+                let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 10 };
+                storage.sessions().open(&opening, &notes).await.unwrap()
+            }
+        },
+        |outcome| *outcome != Opened::ChallengeSpent,
+    )
+    .await;
+
+    assert_eq!(opened, 1);
+    assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap().len(), 1);
+    assert_eq!(storage.outbox().depth().await.unwrap().waiting, 1);
+    assert_eq!(storage.audit().page(tenant, None, 100).await.unwrap().len(), 1);
+}
+
+async fn beyond_the_maximum_the_oldest_session_ends(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let sessions: Vec<_> = (0..3).map(|n| session(&account, T0 + n * Duration::from_secs(1))).collect();
+    let mut ended = vec![];
+    for session in &sessions {
+        let opening = Opening { session, refresh_digest: digest(), device: None, max_sessions: 2 };
+        let Opened::Opened { ended: now, .. } =
+            storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap()
+        else {
+            panic!("has no challenge to spend");
+        };
+        ended.extend(now);
+    }
+
+    assert_eq!(ended, [sessions[0].id]);
+    let live: Vec<_> = storage.sessions().list(tenant, account.id, T0).await.unwrap().iter().map(|s| s.id).collect();
+    assert_eq!(live, [sessions[2].id, sessions[1].id]);
+    assert_eq!(storage.sessions().revoked_since(T0).await.unwrap()[0].session, sessions[0].id);
+}
+
+async fn many_sign_ins_at_once_never_exceed_the_maximum(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (racers, owner) = (storage.clone(), account.clone());
+
+    race(
+        30,
+        move |_| {
+            let (storage, session) = (racers.clone(), session(&owner, T0));
+            async move {
+                let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 3 };
+                storage.sessions().open(&opening, &silent(T0)).await.unwrap()
+            }
+        },
+        |_| true,
+    )
+    .await;
+
+    assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap().len(), 3);
+}
+
+async fn fifty_rotations_at_once_have_one_winner(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let session = session(&account, T0);
+    let old_digest = open(&storage, &session, None).await;
+    let (racers, later) = (storage.clone(), T0 + DAY);
+
+    let won = race(
+        50,
+        move |n| {
+            let storage = racers.clone();
+            let (new_digest, sealed) = (digest(), vec![u8::try_from(n).unwrap()]);
+            async move {
+                let rotation = Rotation { old_digest, new_digest, sealed_successor: &sealed };
+                storage.sessions().rotate(tenant, &rotation, later).await.unwrap().then_some((new_digest, sealed))
+            }
+        },
+        Option::is_some,
+    )
+    .await;
+
+    assert_eq!(won, 1);
+    let spent = storage.sessions().find_by_refresh(tenant, &old_digest).await.unwrap().unwrap();
+    assert_eq!(spent.facts, RefreshFacts { replaced_at: Some(later), successor_used: false });
+    assert_eq!(spent.successor_sealed.map(|sealed| sealed.len()), Some(1));
+    assert_eq!(spent.session.refreshed_at, later);
+}
+
+async fn a_used_successor_shows_on_its_predecessor(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (first, second, third) = (open(&storage, &session(&account, T0), None).await, digest(), digest());
+
+    for (old_digest, new_digest) in [(first, second), (second, third)] {
+        let rotation = Rotation { old_digest, new_digest, sealed_successor: b"sealed" };
+        assert!(storage.sessions().rotate(tenant, &rotation, T0).await.unwrap());
+    }
+
+    let used = |digest| {
+        let storage = storage.clone();
+        async move { storage.sessions().find_by_refresh(tenant, &digest).await.unwrap().unwrap().facts.successor_used }
+    };
+    assert!(used(first).await);
+    assert!(!used(second).await);
+}
+
+async fn an_ended_session_rotates_no_more_and_ends_once(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let session = session(&account, T0);
+    let old_digest = open(&storage, &session, None).await;
+    let events = [event(tenant, account.id, EventKind::AuthnTokenRevoked)];
+
+    assert!(storage.sessions().end(tenant, session.id, EndCause::Reuse, T0, &events).await.unwrap());
+    assert!(!storage.sessions().end(tenant, session.id, EndCause::Logout, T0, &events).await.unwrap());
+
+    let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
+    assert!(!storage.sessions().rotate(tenant, &rotation, T0).await.unwrap());
+    assert_eq!(storage.sessions().find_by_refresh(tenant, &old_digest).await.unwrap().unwrap().facts.replaced_at, None);
+    assert_eq!(storage.audit().page(tenant, None, 10).await.unwrap().len(), 1);
+    let revoked = storage.sessions().revoked_since(T0).await.unwrap();
+    assert_eq!((revoked.len(), revoked[0].tenant, revoked[0].session), (1, tenant, session.id));
+    assert_eq!(storage.sessions().revoked_since(T0 + DAY).await.unwrap(), []);
+}
+
+async fn logging_out_everywhere_may_spare_one(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let (awa, moussa) = (
+        an_account(&storage, tenant, "awa@example.com").await,
+        an_account(&storage, tenant, "moussa@example.com").await,
+    );
+    let (here, there, elsewhere) = (session(&awa, T0), session(&awa, T0), session(&moussa, T0));
+    for session in [&here, &there, &elsewhere] {
+        open(&storage, session, None).await;
+    }
+    let sessions = storage.sessions();
+
+    let spared = sessions.end_all(tenant, awa.id, Some(here.id), EndCause::Logout, &silent(T0)).await.unwrap();
+    let all = sessions.end_all(tenant, awa.id, None, EndCause::Logout, &silent(T0)).await.unwrap();
+
+    assert_eq!((spared, all), (vec![there.id], vec![here.id]));
+    assert!(sessions.find_live_of(tenant, elsewhere.id, moussa.id, T0).await.unwrap().is_some());
+}
+
+async fn no_session_opens_for_an_account_that_is_gone(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let session = session(&email_account(tenant, "awa@example.com"), T0);
+    let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 10 };
+
+    let refused = storage.sessions().open(&opening, &silent(T0)).await;
+
+    assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+}
+
+async fn sweeping_removes_what_is_over_and_keeps_what_matters(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (over, kept) = (session(&account, T0), session(&account, T0));
+    let over_refresh = open(&storage, &over, None).await;
+    let old_digest = open(&storage, &kept, None).await;
+    storage.sessions().end(tenant, over.id, EndCause::Logout, T0, &[]).await.unwrap();
+    let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
+    storage.sessions().rotate(tenant, &rotation, T0).await.unwrap();
+    super::register(&storage, &email_account(tenant, "lapsing@example.com"), &silent(T0)).await;
+
+    let early = storage.housekeeping().sweep(T0 + DAY / 2, 100).await.unwrap();
+    let swept = storage.housekeeping().sweep(T0 + 2 * DAY, 100).await.unwrap();
+
+    assert_eq!((early.sessions, early.accounts, early.sealed_successors), (0, 0, 1));
+    assert_eq!((swept.sessions, swept.accounts, swept.links, swept.revocations), (1, 1, 2, 1));
+    assert_eq!(storage.sessions().find_by_refresh(tenant, &over_refresh).await.unwrap(), None);
+    let spent = storage.sessions().find_by_refresh(tenant, &old_digest).await.unwrap().unwrap();
+    assert_eq!((spent.facts.replaced_at, spent.successor_sealed), (Some(T0), None));
+}
+
+on_every_database!(
+    a_session_reads_back_as_it_was_written,
+    one_challenge_opens_one_session_under_parallel_fire,
+    beyond_the_maximum_the_oldest_session_ends,
+    many_sign_ins_at_once_never_exceed_the_maximum,
+    fifty_rotations_at_once_have_one_winner,
+    a_used_successor_shows_on_its_predecessor,
+    an_ended_session_rotates_no_more_and_ends_once,
+    logging_out_everywhere_may_spare_one,
+    no_session_opens_for_an_account_that_is_gone,
+    sweeping_removes_what_is_over_and_keeps_what_matters,
+);
