@@ -257,7 +257,9 @@ impl AttemptBook {
 
     /// Forgets every counter: a verified reset or an administrator's unlock. Attempts in flight
     /// stay in flight. Returns the new version.
-    pub fn clear(&mut self) -> u64 {
+    pub fn clear(&mut self, policy: &LockoutPolicy, now: Timestamp) -> u64 {
+        // Else a lease that ran out before the reset would count as a failure after it.
+        self.sweep(policy, now);
         self.counters.clear();
         self.version += 1;
         self.version
@@ -472,7 +474,7 @@ mod tests {
 
         let ask = Reserve { operation: operation(90), attempt: attempt(90), lane: Lane::Strangers, lease: LEASE };
         assert_eq!(book.reserve(&strict, &ask, now), Admission::Stopped);
-        book.clear();
+        book.clear(&strict, now);
         assert_eq!(book.reserve(&strict, &ask, now), Admission::Admitted);
     }
 

@@ -179,8 +179,13 @@ impl EphemeralStore for MemoryStore {
         Ok(settlement.unwrap_or(Settlement::Void))
     }
 
-    async fn clear_attempts(&self, tenant: TenantId, subject: AttemptSubject) -> Result<Option<u64>, EphemeralError> {
-        self.attempts(tenant, subject, |book, _| book.clear())
+    async fn clear_attempts(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+    ) -> Result<Option<u64>, EphemeralError> {
+        self.attempts(tenant, subject, |book, now| book.clear(policy, now))
     }
 
     async fn send_code(

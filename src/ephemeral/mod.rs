@@ -237,7 +237,12 @@ pub trait EphemeralStore: Send + Sync {
     /// Forgets every counter of a subject and gives the book's new version; `None` if the account
     /// is cold. Then seed and clear again: a seed read from storage before the reset could
     /// otherwise still bring the old lock back.
-    async fn clear_attempts(&self, tenant: TenantId, subject: AttemptSubject) -> Result<Option<u64>, EphemeralError>;
+    async fn clear_attempts(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+    ) -> Result<Option<u64>, EphemeralError>;
 
     /// Books one send of a code, or says why not.
     async fn send_code(

@@ -316,8 +316,14 @@ impl EphemeralStore for RedisStore {
         self.call_attempts(&script::SETTLE, tenant, subject, ask).await
     }
 
-    async fn clear_attempts(&self, tenant: TenantId, subject: AttemptSubject) -> Result<Option<u64>, EphemeralError> {
-        self.call_attempts(&script::CLEAR, tenant, subject, json!({})).await
+    async fn clear_attempts(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+    ) -> Result<Option<u64>, EphemeralError> {
+        let ask = json!({ "policy": lockout_numbers(policy) });
+        self.call_attempts(&script::CLEAR, tenant, subject, ask).await
     }
 
     async fn send_code(

@@ -124,13 +124,13 @@ mod tests {
 
     #[test]
     fn a_full_shelf_refuses_newcomers_until_old_books_are_idle() {
-        let shelf = Shelf::new(SHARDS * 4);
-        let refused = (0..2_000).filter(|key| put(&shelf, *key, T0).is_err()).count();
-        assert!(refused >= 2_000 - SHARDS * 4);
+        let shelf = Shelf::new(SHARDS * 20);
+        let refused = (0..5_000).filter(|key| put(&shelf, *key, T0).is_err()).count();
+        assert!(refused >= 5_000 - SHARDS * 20);
 
         let later = T0 + VERDICT_MEMORY + Duration::from_millis(1);
 
-        assert!((2_000..2_100).all(|key| put(&shelf, key, later).is_ok()));
+        assert!((5_000..5_100).all(|key| put(&shelf, key, later).is_ok()));
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         }
         let later = T0 + VERDICT_MEMORY + Duration::from_millis(1);
         for _ in 0..100 {
-            for key in 0..64 {
+            for key in 0..256 {
                 put(&shelf, key, later).unwrap();
             }
         }

@@ -1,3 +1,4 @@
-//! What tests stand on.
+//! What tests of several rooms stand on.
 
 pub(crate) mod databases;
+pub(crate) mod redis;

@@ -1,0 +1,142 @@
+//! The test Redis: a shared one that the environment names, or one of a test's own to be killed.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use guichet::clock::Clock;
+use guichet::entropy::Entropy;
+use guichet::ephemeral::redis::{RedisSettings, RedisStore};
+
+/// The shared Redis, from `GUICHET_TEST_REDIS_URL`. `None` skips its tests, except where `CI` is
+/// `true`: there a missing Redis is a failure.
+pub(crate) fn shared_url() -> Option<String> {
+    let url = variable("GUICHET_TEST_REDIS_URL");
+    assert!(url.is_some() || variable("CI").as_deref() != Some("true"), "GUICHET_TEST_REDIS_URL is not set");
+    url
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told of their back ends by the environment alone")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A prefix that no other test or run uses.
+pub(crate) fn fresh_prefix() -> String {
+    format!("test-{:032x}", u128::from_be_bytes(Entropy::system().bytes()))
+}
+
+/// Settings that suit a test.
+pub(crate) fn settings(url: &str, key_prefix: &str) -> RedisSettings {
+    RedisSettings {
+        url: url.into(),
+        cluster: false,
+        key_prefix: key_prefix.to_owned(),
+        // Longer than in production: tests share two cores, and a late answer is no finding here.
+        response_timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(2),
+        wait_replicas: 0,
+    }
+}
+
+/// A store on `url`: one node.
+pub(crate) async fn store(url: &str, key_prefix: &str, clock: &Clock) -> RedisStore {
+    RedisStore::connect(settings(url, key_prefix), clock.clone(), Entropy::system()).await.unwrap()
+}
+
+/// Forgets every key of one prefix at once, as `FLUSHALL` would.
+pub(crate) async fn flush(url: &str, key_prefix: &str) {
+    let mut link = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do redis.call('DEL', key) end";
+    redis::cmd("EVAL").arg(script).arg(0).arg(key_prefix).exec_async(&mut link).await.unwrap();
+}
+
+/// A Redis of one test's own, killed with it.
+pub(crate) struct OwnRedis {
+    server: Child,
+    port: String,
+    arguments: Vec<String>,
+    /// What a replication or a cluster writes to disk goes with the test.
+    _folder: tempfile::TempDir,
+}
+
+impl OwnRedis {
+    /// Starts one on a free port; `None` where no `redis-server` is installed (a failure in CI).
+    pub(crate) async fn start(arguments: &[&str]) -> Option<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let place = ["--dir", folder.path().to_str().unwrap()];
+        let arguments: Vec<_> = place.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+        let server = spawn(&port, &arguments);
+        assert!(server.is_some() || variable("CI").as_deref() != Some("true"), "redis-server is not installed");
+        let own = Self { server: server?, port, arguments, _folder: folder };
+        own.answers().await;
+        Some(own)
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its port, as another server wants to be told.
+    pub(crate) fn port(&self) -> &str {
+        &self.port
+    }
+
+    /// Makes a server in cluster mode the whole cluster.
+    pub(crate) async fn take_every_slot(&self) {
+        let mut link = redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).exec_async(&mut link).await.unwrap();
+        for _ in 0..1_000 {
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut link).await.unwrap();
+            if info.contains("cluster_state:ok") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the cluster does not come up");
+    }
+
+    /// Sends it a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.server.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub(crate) async fn restart(&mut self) {
+        self.server = spawn(&self.port, &self.arguments).unwrap();
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        for _ in 0..500 {
+            if client.get_multiplexed_async_connection().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("redis-server does not answer");
+    }
+}
+
+fn spawn(port: &str, arguments: &[String]) -> Option<Child> {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+}
+
+impl Drop for OwnRedis {
+    fn drop(&mut self) {
+        // It may have been killed by the test already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
