@@ -16,7 +16,7 @@ use sqlx::types::{Json, Uuid};
 
 use super::engine::{Database, Text};
 use super::error::StorageError;
-use super::notes::millis;
+use super::notes::{self, Notes, millis};
 use crate::domain::contact::{Contact, ContactKind};
 use crate::domain::ids::{MessageId, NodeId, TenantId};
 use crate::domain::locale::Locale;
@@ -127,6 +127,14 @@ pub struct Outbox<'a> {
 }
 
 impl Outbox<'_> {
+    /// Writes messages and events that go with no fact of storage's own: a code's challenge lives
+    /// in the ephemeral store.
+    pub async fn enqueue(&self, notes: &Notes<'_>) -> Result<(), StorageError> {
+        let mut tx = self.db.begin().await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await
+    }
+
     /// Takes up to `batch` messages whose lease has ended, of all tenants in turn, for `lease`.
     pub async fn claim(
         &self,

@@ -85,14 +85,16 @@ pub(super) async fn seed(deps: &Deps, tenant: TenantId, account: AccountId) -> R
     Ok(())
 }
 
-/// Zeroes every lane of an account in both stores: its password was reset or its lock lifted.
-/// Storage is cleared by the reset's own transaction; this clears what the store still counts.
-pub(super) async fn clear(deps: &Deps, tenant: TenantId, account: AccountId) -> Result<(), Failure> {
+/// Zeroes every lane of an account whose password was reset. Storage was cleared by the reset's own
+/// transaction; this clears what the store still counts, then what it mirrored meanwhile.
+pub(super) async fn clear(deps: &Deps, tenant: &TenantContext, account: AccountId) -> Result<(), Failure> {
+    let (subject, policy) = (AttemptSubject::Account(account), &tenant.policy().lockout);
     for _ in 0..MOST_SEEDINGS {
-        if deps.ephemeral.clear_attempts(tenant, AttemptSubject::Account(account)).await?.is_some() {
-            return Ok(());
+        if let Some(version) = deps.ephemeral.clear_attempts(tenant.id(), subject, policy).await? {
+            let now = deps.clock.now();
+            return Ok(deps.storage.attempts().clear(tenant.id(), account, version, "reset", now).await?);
         }
-        seed(deps, tenant, account).await?;
+        seed(deps, tenant.id(), account).await?;
     }
     Err(Failure::Unavailable)
 }

@@ -182,7 +182,7 @@ pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<Re
     match deps.storage.passwords().reset(tenant.id(), id, &phc, &notes).await? {
         Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
         Reset::Done(account) => {
-            attempts::clear(deps, tenant.id(), account).await?;
+            attempts::clear(deps, tenant, account).await?;
             messages.into_iter().for_each(|message| deps.postman.dispatch(message));
             Ok(ResetPasswordOutcome::Done)
         }
