@@ -165,12 +165,11 @@ impl Keys {
             None => keys::load_or_make_master_key(&config.data.dir, entropy)?.key,
         };
         let bytes = keys::master_key_bytes(&master).ok_or(StartError::MasterKey)?;
-        let (root, root_made_in) = match &config.admin.key {
-            Some(key) => (key.clone(), None),
-            None => {
-                let StoredKey { key, path, made_now } = keys::load_or_make_root_key(&config.data.dir, entropy)?;
-                (key, made_now.then_some(path))
-            }
+        let (root, root_made_in) = if let Some(key) = &config.admin.key {
+            (key.clone(), None)
+        } else {
+            let StoredKey { key, path, made_now } = keys::load_or_make_root_key(&config.data.dir, entropy)?;
+            (key, made_now.then_some(path))
         };
         Ok(Self { master: MasterKey::from_bytes(*bytes), root, root_made_in })
     }

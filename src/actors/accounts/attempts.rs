@@ -225,7 +225,7 @@ impl Attempts<'_> {
         let newly = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, &notes).await?;
         self.deps.recorded_locks.insert(lock.id);
         if newly {
-            messages.into_iter().for_each(|message| self.deps.postman.dispatch(message));
+            self.deps.postman.dispatch_all(messages);
         }
         Ok(())
     }

@@ -183,7 +183,7 @@ pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<Re
         Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
         Reset::Done(account) => {
             attempts::clear(deps, tenant, account).await?;
-            messages.into_iter().for_each(|message| deps.postman.dispatch(message));
+            deps.postman.dispatch_all(messages);
             Ok(ResetPasswordOutcome::Done)
         }
     }

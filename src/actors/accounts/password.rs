@@ -89,6 +89,6 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     let messages: Vec<_> = links::password_changed(deps, tenant, &account).into_iter().collect();
     let notes = deps.notes(&messages, &events);
     deps.storage.passwords().change(tenant.id(), account.id, ask.session, &phc, &notes).await?;
-    messages.into_iter().for_each(|message| deps.postman.dispatch(message));
+    deps.postman.dispatch_all(messages);
     Ok(ChangePasswordOutcome::Done)
 }

@@ -77,6 +77,13 @@ impl Postman {
         self.hand_over(Claimed { message, claim: FIRST_CLAIM, attempts: 0 });
     }
 
+    /// Sends messages whose rows this node has just written.
+    pub fn dispatch_all(&self, messages: Vec<Message>) {
+        for message in messages {
+            self.dispatch(message);
+        }
+    }
+
     fn hand_over(&self, claimed: Claimed) {
         let key = (claimed.message.tenant, claimed.message.channel());
         let found = self.0.senders.get(&key).map(|sender| sender.clone());

@@ -68,8 +68,8 @@ impl Renderer {
             locale: message.locale,
             tenant_name: tenant.name(),
             domain: tenant.domain(),
-            code: code.map(|code| code.expose_secret()),
-            link: link.as_ref().map(|link| link.expose_secret()),
+            code: code.map(SecretString::expose_secret),
+            link: link.as_ref().map(SecretString::expose_secret),
             valid_for: Some(now.until(message.not_after)),
             until,
         })

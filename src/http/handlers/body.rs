@@ -168,7 +168,7 @@ pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, m
         refresh_token: entry.refresh_token.expose_secret(),
         token_type: "Bearer",
         expires_in: entry.expires_in,
-        device_token: entry.device_token.as_ref().map(|token| token.expose_secret()),
+        device_token: entry.device_token.as_ref().map(SecretString::expose_secret),
         user: User::from(&entry.account),
     };
     with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref())

@@ -3,8 +3,6 @@
 //! Tests about time have limits of a few hundred milliseconds, the others the real ones; nothing
 //! waits for a real default, and nothing sleeps to let something happen: the far end's hanging up is awaited.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers may fail the test")]
-
 mod connections;
 mod health;
 mod requests;
