@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
 use crate::actors::auditor::Auditor;
@@ -254,6 +255,7 @@ pub struct App {
     listeners: [Listening; 2],
     readiness: Arc<Readiness>,
     accounts: Accounts,
+    postman: Postman,
     auditor: tokio::task::JoinHandle<()>,
     tree: Tree,
     storage: Storage,
@@ -341,7 +343,7 @@ impl App {
             clock: world.clock,
             storage: storage.clone(),
             ephemeral,
-            postman,
+            postman: postman.clone(),
             directory,
             readiness: Arc::clone(&readiness),
         };
@@ -355,6 +357,7 @@ impl App {
             listeners: [public, admin],
             readiness,
             accounts,
+            postman,
             auditor: audit_writer,
             tree,
             storage,
@@ -370,6 +373,7 @@ impl App {
             let _ended = listener.finished.await;
         }
         self.accounts.drain(self.drain).await;
+        self.postman.drain(self.drain).await;
         drop(self.accounts);
         self.tree.stop().await;
         // The writer ends when the last handle is dropped; a stuck store must not hold us.
@@ -440,6 +444,7 @@ fn post_office(
         node,
         lease: config.delivery.lease,
         max_attempts: config.delivery.max_attempts.get(),
+        under_way: TaskTracker::new(),
     };
     Ok(Postman::new(Arc::new(office), tree.senders.clone()))
 }

@@ -297,9 +297,10 @@ fn one_line(name: &str) -> String {
     name.chars().map(visible).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whole hours, else minutes rounded down: a life is never told longer than it is.
+/// Whole hours, else the nearest minute: a message leaves some milliseconds into its life, and
+/// "4 minutes" for a code of five would be pedantry.
 fn in_words(length: Duration, locale: Locale) -> String {
-    let minutes = (length.as_secs() / 60).max(1);
+    let minutes = ((length.as_secs() + 30) / 60).max(1);
     let (count, one, many) = match (minutes.is_multiple_of(60), locale) {
         (true, Locale::En) => (minutes / 60, "hour", "hours"),
         (true, Locale::Fr) => (minutes / 60, "heure", "heures"),

@@ -126,17 +126,6 @@ impl Devices<'_> {
         rows.into_iter().map(DeviceRow::into_device).collect()
     }
 
-    /// Notes that a device signed in.
-    pub async fn touch(
-        &self,
-        tenant: TenantId,
-        account: AccountId,
-        id: DeviceId,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        execute!(self.db.write(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis()).map(drop)
-    }
-
     /// Trusts a device no longer and ends its sessions; `false` if it was not trusted.
     pub async fn forget(
         &self,
@@ -157,6 +146,17 @@ impl Devices<'_> {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Notes within a transaction that a device signed in.
+pub(super) async fn touch(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    id: DeviceId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(tx.on(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis()).map(drop)
 }
 
 /// Trusts a device within a transaction.

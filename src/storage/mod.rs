@@ -17,7 +17,7 @@
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
-//! An account's writers queue on its row ([`accounts::lock`]), which is always taken first: two
+//! An account's writers queue on its row (`accounts::lock`), which is always taken first: two
 //! transactions on one account never deadlock, and read what the other committed.
 
 #[macro_use]

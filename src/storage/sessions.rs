@@ -313,6 +313,9 @@ pub(super) async fn insert(tx: &mut Tx, opening: &Opening<'_>, now: Timestamp) -
         Some(device) => Some(devices::trust(tx, session.tenant, session.account, device).await?),
         None => None,
     };
+    if let (None, Some(known)) = (device, session.device) {
+        devices::touch(tx, session.tenant, session.account, known, now).await?;
+    }
     let inserted = execute!(
         tx.on(),
         INSERT,

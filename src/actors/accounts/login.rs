@@ -38,7 +38,7 @@ pub struct LogIn {
     pub password: SecretString,
     /// Who asks.
     pub client: Client,
-    /// No comparison begins after this.
+    /// Waiting for a place among the attempts ends then.
     pub deadline: Instant,
 }
 

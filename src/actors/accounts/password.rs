@@ -32,7 +32,7 @@ pub struct ChangePassword {
     pub new: SecretString,
     /// Who asks.
     pub client: Client,
-    /// No comparison begins after this.
+    /// Waiting for a place among the attempts ends then.
     pub deadline: Instant,
 }
 

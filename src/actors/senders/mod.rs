@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use ractor::{ActorCell, ActorRef};
+use tokio_util::task::TaskTracker;
 
-pub use self::render::Renderer;
+pub use self::render::{RenderError, Renderer};
 use self::sender::Post;
 use crate::clock::Clock;
 use crate::delivery::Sender as Transport;
@@ -53,6 +54,8 @@ pub struct Office {
     pub lease: Duration,
     /// Sends before a message is given up.
     pub max_attempts: u32,
+    /// The sends under way, to be waited for at the end.
+    pub under_way: TaskTracker,
 }
 
 /// Takes messages to their senders; never waits. Clones share the senders.
@@ -82,6 +85,13 @@ impl Postman {
         for message in messages {
             self.dispatch(message);
         }
+    }
+
+    /// Waits for the sends under way; what is cut off at the deadline is another node's to repeat.
+    pub async fn drain(&self, deadline: Duration) {
+        let under_way = &self.0.office.under_way;
+        under_way.close();
+        let _in_time = tokio::time::timeout(deadline, under_way.wait()).await;
     }
 
     fn hand_over(&self, claimed: Claimed) {

@@ -58,7 +58,7 @@ impl Actor for Sender {
         }
         let (office, channel) = (Arc::clone(&self.office), self.channel);
         let (waiting, places) = (Arc::clone(&self.waiting), Arc::clone(&self.places));
-        tokio::spawn(async move {
+        self.office.under_way.spawn(async move {
             if let Ok(_place) = places.acquire().await {
                 office.send(channel, &claimed).await;
             }
