@@ -202,7 +202,7 @@ async fn trusting_a_device_again_keeps_its_id(storage: Storage) {
 
     assert_eq!(storage.devices().trust(tenant, account.id, &first).await.unwrap(), first.id);
     assert_eq!(storage.devices().trust(tenant, account.id, &again).await.unwrap(), first.id);
-    let sign_in = Session { device: Some(first.id), ..session(&account, T0 + DAY) };
+    let sign_in = guichet::domain::session::Session { device: Some(first.id), ..session(&account, T0 + DAY) };
     open(&storage, &sign_in, None).await;
 
     let listed = storage.devices().list(tenant, account.id).await.unwrap();
