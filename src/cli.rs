@@ -141,7 +141,11 @@ fn dispatch(cli: Cli) -> Result<(), Stop> {
 }
 
 fn print(text: &str) -> Result<(), Stop> {
-    writeln!(std::io::stdout().lock(), "{text}").map_err(Stop::failed)
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        // Whoever read the output has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Stop::failed),
+    }
 }
 
 async fn serve(config: &Config) -> Result<(), Stop> {

@@ -55,8 +55,18 @@ pub const SHED: &str = "guichet_shed_total";
 /// Upper bounds of [`HTTP_REQUEST_SECONDS`]: from a cached token check to the request deadline.
 const REQUEST_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// ractor opens a span per actor at `info`: 0.4 KB for every resident account, and of no use.
-const QUIET: &str = "ractor=warn";
+/// Levels of libraries, unless the filter names them. ractor opens a span per actor at `info` (0.4 KB
+/// for every resident account); the others would, at `trace`, print what passes through them:
+/// headers, statements, addresses.
+const QUIET: [(&str, &str); 7] = [
+    ("ractor", "warn"),
+    ("sqlx", "warn"),
+    ("hyper", "info"),
+    ("hyper_util", "info"),
+    ("h2", "info"),
+    ("rustls", "info"),
+    ("mio", "info"),
+];
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,7 +86,10 @@ pub enum LogFormat {
 /// # Errors
 /// [`ParseError`] if a directive is not one.
 pub fn parse_filter(text: &str) -> Result<EnvFilter, ParseError> {
-    if text.contains("ractor") { text.parse() } else { format!("{QUIET},{text}").parse() }
+    let quiet = QUIET.iter().filter(|(target, _)| !text.contains(target));
+    let mut directives: Vec<String> = quiet.map(|(target, level)| format!("{target}={level}")).collect();
+    directives.push(text.to_owned());
+    directives.join(",").parse()
 }
 
 /// Starts logging for the whole process, the place of every panic included. For `main` only: a
