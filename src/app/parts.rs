@@ -1,0 +1,190 @@
+//! The parts a gateway is built from, each made from its section of the configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::{StartError, World, internal};
+use crate::actors::hasher::{Hasher, HasherLimits};
+use crate::actors::senders::{Office, Postman, Renderer};
+use crate::actors::supervision::Tree;
+use crate::clock::Clock;
+use crate::config::keys::StoredKey;
+use crate::config::{Config, Security, Smtp, keys};
+use crate::crypto::digest::{Digests, MasterKey};
+use crate::crypto::password_hash::{HashCost, PasswordHasher};
+use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
+use crate::delivery::template::Templates;
+use crate::delivery::{AddressFilter, Sender};
+use crate::domain::ids::{NodeId, TenantId};
+use crate::domain::policy::{Profile, Settings};
+use crate::entropy::Entropy;
+use crate::ephemeral::EphemeralStore;
+use crate::ephemeral::memory::MemoryStore;
+use crate::ephemeral::redis::{RedisSettings, RedisStore};
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::storage::{NewTenant, PoolSettings, Storage, Target};
+use crate::tenant::Tenants;
+
+/// The keys of this installation.
+pub struct Keys {
+    /// Everything is derived from or sealed under it.
+    pub master: MasterKey,
+    /// The platform administrator's key.
+    pub root: SecretString,
+    /// The root key's file, if it was made in the data directory just now.
+    pub root_made_in: Option<PathBuf>,
+}
+
+impl Keys {
+    /// The configured keys, else those of the data directory, made at first start.
+    ///
+    /// # Errors
+    /// [`StartError::Keys`], [`StartError::MasterKey`].
+    pub fn load(config: &Config, entropy: &Entropy) -> Result<Self, StartError> {
+        let master = match &config.crypto.master_key {
+            Some(key) => key.clone(),
+            None => keys::load_or_make_master_key(&config.data.dir, entropy)?.key,
+        };
+        let bytes = keys::master_key_bytes(&master).ok_or(StartError::MasterKey)?;
+        let (root, root_made_in) = if let Some(key) = &config.admin.key {
+            (key.clone(), None)
+        } else {
+            let StoredKey { key, path, made_now } = keys::load_or_make_root_key(&config.data.dir, entropy)?;
+            (key, made_now.then_some(path))
+        };
+        Ok(Self { master: MasterKey::from_bytes(*bytes), root, root_made_in })
+    }
+}
+
+/// Opens storage, brings it up to date, and makes sure it belongs to this master key.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_storage(config: &Config, digests: &Digests, migrate: bool) -> Result<Storage, StartError> {
+    let database = &config.database;
+    let settings = PoolSettings {
+        max_connections: database.max_connections.get(),
+        acquire_timeout: database.acquire_timeout,
+        statement_timeout: database.statement_timeout,
+    };
+    let storage = Storage::open(&target(config), &settings).await?;
+    if migrate {
+        storage.migrate().await?;
+    } else if !storage.schema_is_current().await? {
+        return Err(StartError::Schema);
+    }
+    if !storage.meta().confirm_master_key(digests.fingerprint()).await? {
+        return Err(StartError::OtherMasterKey);
+    }
+    Ok(storage)
+}
+
+fn target(config: &Config) -> Target {
+    match &config.database.url {
+        None => Target::Sqlite(config.data.dir.join("guichet.db")),
+        Some(url) => match url.expose_secret().strip_prefix("sqlite:") {
+            Some(path) => Target::Sqlite(PathBuf::from(path.trim_start_matches("//"))),
+            None => Target::Postgres(url.clone()),
+        },
+    }
+}
+
+pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc<dyn EphemeralStore>, StartError> {
+    let store: Arc<dyn EphemeralStore> = match &config.redis.url {
+        None => Arc::new(MemoryStore::new(world.clock.clone(), world.entropy.clone())),
+        Some(url) => {
+            let settings = RedisSettings {
+                url: url.clone(),
+                cluster: config.redis.cluster,
+                key_prefix: config.redis.key_prefix.clone(),
+                response_timeout: config.redis.response_timeout,
+                connect_timeout: config.redis.connect_timeout,
+                wait_replicas: config.redis.wait_replicas,
+            };
+            Arc::new(RedisStore::connect(settings, world.clock.clone(), world.entropy.clone()).await?)
+        }
+    };
+    store.check().await?;
+    Ok(store)
+}
+
+/// The tenant that exists from the first start on any back end.
+#[must_use]
+pub fn default_tenant(slug: &str, clock: &Clock, entropy: &Entropy) -> NewTenant {
+    NewTenant {
+        id: TenantId::at(clock.now(), entropy.bytes()),
+        slug: slug.to_owned(),
+        name: "Guichet".to_owned(),
+        profile: Profile::Classic,
+        settings: Settings::default(),
+        domains: Vec::new(),
+        created_at: clock.now(),
+    }
+}
+
+pub(super) fn hasher(config: &Config, entropy: &Entropy) -> Result<Hasher, StartError> {
+    let argon2 = &config.crypto.argon2;
+    let cost = HashCost::new(argon2.memory_kib, argon2.iterations, argon2.parallelism).map_err(internal)?;
+    let passwords = PasswordHasher::new(cost, entropy).map_err(internal)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let limits = HasherLimits {
+        threads: config.crypto.hash_threads.map_or(cores, std::num::NonZero::get),
+        queue: config.crypto.hash_queue.get(),
+        max_wait: config.crypto.hash_max_wait,
+    };
+    Hasher::start(passwords, limits, entropy.clone())
+        .map_err(|error| StartError::Io { what: "hashing threads".to_owned(), error })
+}
+
+pub(super) fn post_office(
+    config: &Config,
+    world: &World,
+    storage: &Storage,
+    tenants: &Tenants,
+    digests: &Arc<Digests>,
+    node: NodeId,
+    tree: &Tree,
+) -> Result<Postman, StartError> {
+    let console: Arc<dyn Sender> = Arc::new(world.console.clone());
+    let email = match config.delivery.platform_smtp() {
+        None => Arc::clone(&console),
+        Some(settings) => platform_mail(settings, world)?,
+    };
+    let renderer = Renderer { digests: Arc::clone(digests), templates: Templates::new()?, tenants: tenants.clone() };
+    let office = Office {
+        storage: storage.clone(),
+        renderer,
+        email,
+        sms: console,
+        clock: world.clock.clone(),
+        entropy: world.entropy.clone(),
+        node,
+        lease: config.delivery.lease,
+        max_attempts: config.delivery.max_attempts.get(),
+        under_way: TaskTracker::new(),
+    };
+    Ok(Postman::new(Arc::new(office), tree.senders.clone()))
+}
+
+/// The operator's own mail server. It may stand anywhere: the guard is for tenants' hosts.
+fn platform_mail(settings: &Smtp, world: &World) -> Result<Arc<dyn Sender>, StartError> {
+    let login = settings.username.clone().zip(settings.password.clone());
+    let settings = SmtpSettings {
+        host: settings.host.clone(),
+        port: settings.port,
+        security: match settings.security {
+            Security::None => smtp::Security::None,
+            Security::Starttls => smtp::Security::StartTls,
+            Security::Tls => smtp::Security::Tls,
+        },
+        login: login.map(|(username, password)| SmtpLogin { username, password }),
+        from: settings.from.clone(),
+        reply_to: settings.reply_to.clone(),
+        timeout: settings.timeout,
+        extra_roots: None,
+    };
+    let anywhere: AddressFilter = Arc::new(|_| true);
+    Ok(Arc::new(SmtpSender::new(settings, world.clock.clone(), anywhere)?))
+}

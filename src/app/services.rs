@@ -1,0 +1,156 @@
+//! What runs beside the requests: recurring services, and what the node knows of its own health.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::actors::accounts::Accounts;
+use crate::actors::senders::Postman;
+use crate::actors::supervision::Tree;
+use crate::actors::ticker;
+use crate::clock::Clock;
+use crate::ephemeral::EphemeralStore;
+use crate::http::handlers::health;
+use crate::secret::SecretString;
+use crate::storage::{Storage, StorageError};
+use crate::telemetry::Metrics;
+use crate::tenant::{self, Tenants};
+
+/// How often tenants are re-read: a change is in force everywhere within a second.
+const TENANT_POLL: Duration = Duration::from_millis(500);
+
+/// How often the stores are asked whether they are there.
+const HEALTH_POLL: Duration = Duration::from_millis(500);
+
+/// How often locks that ran out are told, and how many at once.
+const LOCK_POLL: Duration = Duration::from_secs(5);
+
+/// How often what no longer matters is removed.
+const SWEEP_POLL: Duration = Duration::from_secs(60);
+
+/// Rows a background round touches at most.
+const ROUND: u32 = 500;
+
+/// Outbox rows taken over at once.
+const CLAIM_BATCH: u32 = 64;
+
+/// Whether this node should be sent requests.
+#[derive(Debug, Default)]
+pub(super) struct Readiness {
+    pub(super) storage: AtomicBool,
+    pub(super) ephemeral: AtomicBool,
+    pub(super) draining: AtomicBool,
+}
+
+/// What the admin listener's handlers may ask.
+pub(super) struct Admin {
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) metrics: Metrics,
+    pub(super) accounts: Accounts,
+    pub(super) allow: Vec<IpNet>,
+    pub(super) root_key: SecretString,
+}
+
+impl health::Health for Admin {
+    fn waiting_for(&self) -> Vec<&'static str> {
+        let parts = [
+            (self.readiness.storage.load(Ordering::SeqCst), "storage"),
+            (self.readiness.ephemeral.load(Ordering::SeqCst), "ephemeral"),
+            (!self.readiness.draining.load(Ordering::SeqCst), "draining"),
+        ];
+        parts.into_iter().filter(|(good, _)| !good).map(|(_, part)| part).collect()
+    }
+
+    fn render_metrics(&self) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "actors are bounded far below 2^52")]
+        metrics::gauge!(crate::telemetry::RESIDENT_ACCOUNTS).set(self.accounts.resident() as f64);
+        self.metrics.render()
+    }
+
+    fn metrics_allow(&self) -> &[IpNet] {
+        &self.allow
+    }
+
+    fn root_key(&self) -> &SecretString {
+        &self.root_key
+    }
+}
+
+/// Where the tenant snapshot comes from.
+#[derive(Clone)]
+pub(super) struct TenantSource {
+    pub(super) storage: Storage,
+    pub(super) tenants: Tenants,
+    pub(super) default: Option<String>,
+}
+
+impl TenantSource {
+    pub(super) async fn load(&self, platform_url: &str) -> Result<(), StorageError> {
+        let tenants = self.storage.tenants().all().await?;
+        self.tenants.replace(tenant::Directory::new(tenants, self.default.as_deref(), platform_url));
+        Ok(())
+    }
+}
+
+/// What runs in the background of every node.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) clock: Clock,
+    pub(super) storage: Storage,
+    pub(super) ephemeral: Arc<dyn EphemeralStore>,
+    pub(super) postman: Postman,
+    pub(super) directory: TenantSource,
+    pub(super) readiness: Arc<Readiness>,
+}
+
+impl Services {
+    pub(super) async fn start(
+        self,
+        tree: &Tree,
+        outbox_poll: Duration,
+        platform_url: &str,
+    ) -> Result<(), ractor::SpawnErr> {
+        let supervisor = &tree.services;
+        let this = self.clone();
+        ticker::every(supervisor, "health", HEALTH_POLL, move || {
+            let this = this.clone();
+            async move {
+                this.check().await;
+                Ok::<_, Infallible>(())
+            }
+        })
+        .await?;
+        let (directory, url) = (self.directory.clone(), platform_url.to_owned());
+        ticker::every(supervisor, "tenants", TENANT_POLL, move || {
+            let (directory, url) = (directory.clone(), url.clone());
+            async move { directory.load(&url).await }
+        })
+        .await?;
+        let postman = self.postman.clone();
+        ticker::every(supervisor, "outbox", outbox_poll, move || {
+            let postman = postman.clone();
+            async move { postman.claim(CLAIM_BATCH).await }
+        })
+        .await?;
+        let this = self.clone();
+        ticker::every(supervisor, "locks", LOCK_POLL, move || {
+            let this = this.clone();
+            async move { this.storage.attempts().expire_locks(this.clock.now(), ROUND).await.map(drop) }
+        })
+        .await?;
+        ticker::every(supervisor, "sweep", SWEEP_POLL, move || {
+            let this = self.clone();
+            async move { this.storage.housekeeping().sweep(this.clock.now(), ROUND).await.map(drop) }
+        })
+        .await
+    }
+
+    /// Asks both stores whether they are there.
+    pub(super) async fn check(&self) {
+        self.readiness.storage.store(self.storage.ping().await.is_ok(), Ordering::SeqCst);
+        self.readiness.ephemeral.store(self.ephemeral.ping().await.is_ok(), Ordering::SeqCst);
+    }
+}
