@@ -10,7 +10,7 @@
 //!
 //! An idle actor closes its own mailbox with `drain`, which atomically hands every later message
 //! back to its sender; the sender waits for the old actor's end before it starts a new one. So
-//! no message is lost, none is handled twice, and two generations never overlap (SPIKE 3; the
+//! no message is lost, none is handled twice, and two generations never overlap (the
 //! stress test in `tests/it/actors` fires a million messages at it). Actors keep nothing
 //! unwritten, so letting one go stores nothing.
 //!

@@ -150,7 +150,7 @@ impl Sessions {
         .await
     }
 
-    /// Replaces a refresh token (RFC 9700 §4.14.2; DESIGN.md §5, refresh rotation).
+    /// Replaces a refresh token (RFC 9700 §4.14.2).
     ///
     /// # Errors
     /// [`Failure`] if nothing was decided.

@@ -3,7 +3,7 @@
 //! ```text
 //!   root
 //!    ├── accounts-0 … accounts-15   a small fixed set by key hash: one alone halves throughput
-//!    │     └── one actor per active account        and pins the memory of the dead (SPIKE 7)
+//!    │     └── one actor per active account        and pins the memory of the dead
 //!    ├── senders ── one actor per (tenant, channel) with messages to send
 //!    └── services ── tickers: outbox claims, tenant snapshots, lock expiry, sweeping
 //! ```

@@ -48,7 +48,7 @@ use crate::storage::{Birth, Storage, StorageError};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenants;
 
-/// An attempt's lease outlives its deadline by this (DESIGN.md §5).
+/// An attempt's lease outlives its deadline by this.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why guichet does not start; each says what an operator can do.

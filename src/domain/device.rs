@@ -4,7 +4,7 @@
 //! counts only under the profile `classic`, as in the original API, and even there it has a
 //! counter of its own only from the address prefix where it was trusted: anyone can copy a header.
 //! The first of header, cookie, `User-Agent` that is *present* decides; an unknown value is a
-//! stranger, with no second chance through a weaker proof. See DESIGN.md §6 (Device).
+//! stranger, with no second chance through a weaker proof.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The languages guichet speaks in messages: English and French are built in.
 //!
 //! The order of choice is the request's `Accept-Language`, then the account, then the tenant
-//! (DESIGN: request → account → tenant). `message` members of the API are never localised.
+//!. `message` members of the API are never localised.
 
 use serde::{Deserialize, Serialize};
 

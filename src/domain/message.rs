@@ -2,7 +2,7 @@
 //!
 //! A message is written to the outbox in the same transaction as the fact it tells of. It holds
 //! what is needed to render it at send time (a challenge id, not a code; a link id, not a link),
-//! so a dump of the outbox opens nothing. See DESIGN.md §5 (messages).
+//! so a dump of the outbox opens nothing.
 
 use serde::{Deserialize, Serialize};
 

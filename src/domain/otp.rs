@@ -14,7 +14,7 @@
 //!
 //! Strangers share one lane; a device the account knows has tries and sends of its own, so a
 //! stranger cannot deny the owner's sign-in. Short codes (under six digits) have two further
-//! ceilings, counted over all challenges. See DESIGN.md §5 and §7, ASVS 6.5.1–6.6.3.
+//! ceilings, counted over all challenges. See ASVS 6.5.1–6.6.3.
 //!
 //! As in [`super::lockout`], the in-process store runs these functions and the Redis scripts are
 //! their twins.

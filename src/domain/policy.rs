@@ -2,7 +2,7 @@
 //!
 //! A [`Policy`] is what the rest of the house reads: complete, checked, immutable. It is made from
 //! a [`Profile`] (the defaults and the floors) and the tenant's own [`Settings`] (single values
-//! that may only be stricter than the floors). See DESIGN.md §7 and ASVS 6.1.1 (documented
+//! that may only be stricter than the floors). See ASVS 6.1.1 (documented
 //! throttling).
 
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub struct CodePolicy {
 }
 
 impl CodePolicy {
-    /// Codes under six digits are guessable enough to need the extra ceilings of DESIGN.md §7.
+    /// Codes under six digits are guessable enough to need ceilings over all challenges of a number.
     #[must_use]
     pub const fn is_short(&self) -> bool {
         self.length < 6
@@ -183,7 +183,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Policy {
-    /// The defaults of a profile (the table of DESIGN.md §7).
+    /// The defaults of a profile.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
         let classic = Self {
@@ -264,7 +264,7 @@ pub struct BadSetting {
     pub reason: String,
 }
 
-/// A tenant's own values, each optional: the stored settings document (DESIGN.md §6).
+/// A tenant's own values, each optional: the stored settings document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

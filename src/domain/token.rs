@@ -3,7 +3,7 @@
 //! Every use replaces the token. A replaced one that comes back is either a lost answer (a retry,
 //! a second tab) or a theft, and the two look alike; so within the grace, *and while the successor
 //! is itself unused*, the same successor is given again, and anything else ends the whole session
-//! (RFC 9700 §4.14.2, ASVS 10.4.5, DESIGN.md §5).
+//! (RFC 9700 §4.14.2, ASVS 10.4.5).
 
 use super::policy::TokenPolicy;
 use super::session::Session;

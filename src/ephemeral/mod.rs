@@ -10,7 +10,7 @@
 //!                              └─► redis:  one script call per verdict, one key per book
 //! ```
 //!
-//! **The store is the judge** (DESIGN.md §5): every method is one atomic step, so two nodes that
+//! **The store is the judge**: every method is one atomic step, so two nodes that
 //! hold the same account at once still share one count. A call that failed with
 //! [`EphemeralError::Unavailable`] *may have run*; ask again under the same operation id and the
 //! first verdict comes back. Nothing here ever waits without a deadline.

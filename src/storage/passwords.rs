@@ -30,7 +30,7 @@ pub struct Passwords<'a> {
 
 impl Passwords<'_> {
     /// Spends a reset link. The address is proven by it; every device and session before it is
-    /// dropped, every lock ended, every other reset link void (DESIGN.md §6).
+    /// dropped, every lock ended, every other reset link void.
     pub async fn reset(
         &self,
         tenant: TenantId,

@@ -2,7 +2,7 @@
 //!
 //! Path prefix `/t/{slug}`, else the `Host` among the tenants' domains, else the `X-Tenant`
 //! header *from a trusted proxy only*, else the configured default. On a tenant's own domain the
-//! path of another tenant does not exist (DESIGN.md §6).
+//! path of another tenant does not exist.
 
 use super::TenantContext;
 use super::directory::Directory;

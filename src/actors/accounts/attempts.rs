@@ -10,7 +10,7 @@
 //!
 //! The mirror of an ordinary failure is written after the answer has left, so that a known
 //! account answers no slower than an unknown one; the lock is written before the answer that
-//! made it. See DESIGN.md §5.
+//! made it.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};

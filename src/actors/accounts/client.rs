@@ -28,7 +28,7 @@ pub struct Client {
 
 impl Client {
     /// The first device proof that is *present*; a weaker one never makes up for an unknown
-    /// stronger one (DESIGN.md §6, Device).
+    /// stronger one.
     fn proof(&self, deps: &Deps, tenant: TenantId, account: AccountId) -> Option<DeviceProof> {
         match (&self.device_token, &self.user_agent) {
             (Some(token), _) => Some(DeviceProof::Token(digest::token_digest(token.expose_secret()))),

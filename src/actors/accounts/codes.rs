@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a code for longer than it takes to compare it: the challenge names the
 //! inputs of its derivation, the sender derives it again when the message leaves, and so does the
-//! comparison below (DESIGN.md §5, codes).
+//! comparison below.
 
 use super::Deps;
 use crate::actors::failure::Failure;

@@ -162,7 +162,7 @@ pub enum ResetPasswordOutcome {
 }
 
 /// Sets the password. Works while the account is locked, and unlocks it: whoever reads the mail
-/// is the owner (DESIGN.md §6).
+/// is the owner.
 pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
     let tenant = &ask.tenant;
     let found = find(deps, tenant, LinkPurpose::Reset, &ask.token).await?;

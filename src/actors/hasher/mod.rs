@@ -1,7 +1,7 @@
 //! Argon2id off the async threads: a few threads of its own, a bounded fair line before them.
 //!
 //! One hash takes some 16 ms of a core and 19 MiB, so two of them on the runtime's threads would
-//! stall every request. Each thread owns its memory and reuses it (SPIKE 3). What waits longer
+//! stall every request. Each thread owns its memory and reuses it. What waits longer
 //! than its deadline is shed before it is begun, so an attempt that never reached the comparison
 //! can be given back; what was begun is finished. See [`queue`] for who goes first.
 

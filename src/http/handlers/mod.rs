@@ -19,7 +19,7 @@ use http::Method;
 use super::gate::Gate;
 use super::router::Routes;
 
-/// Every public route; each exists bare and under `/t/{slug}` (DESIGN.md §6).
+/// Every public route; each exists bare and under `/t/{slug}`.
 #[must_use]
 pub fn public() -> Routes<Gate> {
     Routes::new()
