@@ -192,11 +192,11 @@ impl App {
         let supervisors = tree.accounts.clone();
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
 
-        let readiness = Arc::new(Readiness::default());
+        let (readiness, metrics) = (Arc::new(Readiness::default()), Metrics::install());
         let gate = Gate { accounts: accounts.clone(), sessions, clock: world.clock.clone() };
         let admin = Admin {
             readiness: Arc::clone(&readiness),
-            metrics: Metrics::install(),
+            metrics: metrics.clone(),
             accounts: accounts.clone(),
             allow: config.admin.allow.clone(),
             root_key: keys.root,
@@ -219,6 +219,7 @@ impl App {
             ephemeral,
             postman: postman.clone(),
             directory,
+            metrics,
             readiness: Arc::clone(&readiness),
         };
         services.check().await;

@@ -28,6 +28,9 @@ const HEALTH_POLL: Duration = Duration::from_millis(500);
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
 
+/// How often samples of histograms are folded, whether or not anybody reads them.
+const METRICS_POLL: Duration = Duration::from_secs(5);
+
 /// How often what no longer matters is removed.
 const SWEEP_POLL: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,7 @@ pub(super) struct Services {
     pub(super) ephemeral: Arc<dyn EphemeralStore>,
     pub(super) postman: Postman,
     pub(super) directory: TenantSource,
+    pub(super) metrics: Metrics,
     pub(super) readiness: Arc<Readiness>,
 }
 
@@ -139,6 +143,12 @@ impl Services {
         ticker::every(supervisor, "locks", LOCK_POLL, move || {
             let this = this.clone();
             async move { this.storage.attempts().expire_locks(this.clock.now(), ROUND).await.map(drop) }
+        })
+        .await?;
+        let metrics = self.metrics.clone();
+        ticker::every(supervisor, "metrics", METRICS_POLL, move || {
+            metrics.upkeep();
+            async { Ok::<_, Infallible>(()) }
         })
         .await?;
         ticker::every(supervisor, "sweep", SWEEP_POLL, move || {
