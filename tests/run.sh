@@ -49,7 +49,7 @@ missing_packages() {
     if ! has kill; then echo procps; fi
     # aws-lc, SQLite and mimalloc are built from C; none of them needs cmake.
     if ! has cc; then printf '%s\n' gcc libc6-dev; fi
-    if ! [ -d /etc/ssl/certs ]; then echo ca-certificates; fi
+    if has apt-get && ! [ -e /etc/ssl/certs/ca-certificates.crt ]; then echo ca-certificates; fi
 }
 
 # Debian starts a service as it is installed, unless this file forbids it.
