@@ -16,7 +16,7 @@ use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::password_hash::{HashCost, PasswordHasher};
 use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
 use crate::delivery::template::Templates;
-use crate::delivery::{AddressFilter, Sender};
+use crate::delivery::{AddressFilter, NoSender, Sender};
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::policy::{Profile, Settings};
 use crate::entropy::Entropy;
@@ -147,9 +147,11 @@ pub(super) fn post_office(
     node: NodeId,
     tree: &Tree,
 ) -> Result<Postman, StartError> {
-    let console: Arc<dyn Sender> = Arc::new(world.console.clone());
+    // Without leave, codes must not land in a terminal's or a journal's history.
+    let last_resort: Arc<dyn Sender> =
+        if config.console_sender() { Arc::new(world.console.clone()) } else { Arc::new(NoSender) };
     let email = match config.delivery.platform_smtp() {
-        None => Arc::clone(&console),
+        None => Arc::clone(&last_resort),
         Some(settings) => platform_mail(settings, world)?,
     };
     let renderer = Renderer { digests: Arc::clone(digests), templates: Templates::new()?, tenants: tenants.clone() };
@@ -157,7 +159,7 @@ pub(super) fn post_office(
         storage: storage.clone(),
         renderer,
         email,
-        sms: console,
+        sms: last_resort,
         clock: world.clock.clone(),
         entropy: world.entropy.clone(),
         node,

@@ -223,6 +223,17 @@ pub trait Sender: Send + Sync {
     async fn send(&self, envelope: &Envelope) -> Result<Receipt, DeliveryError>;
 }
 
+/// Stands where a channel has no sender: refuses, so that the message shows as given up.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSender;
+
+#[async_trait]
+impl Sender for NoSender {
+    async fn send(&self, _: &Envelope) -> Result<Receipt, DeliveryError> {
+        Err(DeliveryError::refused(Stage::Resolve, "no_sender"))
+    }
+}
+
 /// May guichet connect to this address? Asked of every *resolved* address just before it is
 /// dialled, so that a tenant's host name cannot be pointed at the inside of the house.
 pub type AddressFilter = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
