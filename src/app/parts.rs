@@ -150,6 +150,9 @@ pub(super) fn post_office(
     // Without leave, codes must not land in a terminal's or a journal's history.
     let last_resort: Arc<dyn Sender> =
         if config.console_sender() { Arc::new(world.console.clone()) } else { Arc::new(NoSender) };
+    if !config.console_sender() {
+        tracing::warn!("no SMS sender is configured and the console is off: codes by SMS cannot leave");
+    }
     let email = match config.delivery.platform_smtp() {
         None => Arc::clone(&last_resort),
         Some(settings) => platform_mail(settings, world)?,
