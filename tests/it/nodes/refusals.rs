@@ -16,7 +16,7 @@ fn second_is_slow(node: usize, settings: Settings) -> Settings {
     }
     let settings = settings.with("GUICHET__CRYPTO__HASH_THREADS", "1");
     let settings = settings.with("GUICHET__CRYPTO__ARGON2__ITERATIONS", "16");
-    settings.with("GUICHET__CRYPTO__ARGON2__MEMORY_KIB", "98304")
+    settings.with("GUICHET__CRYPTO__ARGON2__MEMORY_KIB", "38912")
 }
 
 /// Occupies the hashing thread with registrations, until `waiting` more jobs wait behind one.
