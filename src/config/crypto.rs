@@ -11,6 +11,12 @@ use super::problems::Findings;
 use super::values::{duration, secret};
 use crate::secret::SecretString;
 
+/// What the hasher takes at most: beyond it one log-in would hold a thread for seconds.
+const MOST_ITERATIONS: u32 = 16;
+
+/// Likewise, in KiB.
+const MOST_MEMORY_KIB: u32 = 256 * 1_024;
+
 /// Keys and password hashing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,11 +86,14 @@ impl Crypto {
             findings.add("crypto.master_key", "must be base64 of 32 bytes, as `openssl rand -base64 32` prints");
         }
         let Argon2 { memory_kib, iterations, parallelism } = self.argon2;
-        if iterations == 0 {
-            findings.add("crypto.argon2.iterations", "must be at least 1");
+        if !(1..=MOST_ITERATIONS).contains(&iterations) {
+            findings.add("crypto.argon2.iterations", format!("must be from 1 to {MOST_ITERATIONS}"));
         }
         if !(1..=16).contains(&parallelism) {
             findings.add("crypto.argon2.parallelism", "must be from 1 to 16");
+        }
+        if memory_kib > MOST_MEMORY_KIB {
+            findings.add("crypto.argon2.memory_kib", format!("must be at most {MOST_MEMORY_KIB}"));
         }
         let least = self.argon2.least_memory_kib();
         if memory_kib < least {

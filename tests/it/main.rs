@@ -1,9 +1,12 @@
 //! The integration tests: one binary, one module per room.
 #![cfg(test)]
 
+mod actors;
+mod architecture;
 mod config;
 mod delivery;
 mod ephemeral;
 mod harness;
 mod http;
+mod nodes;
 mod storage;

@@ -200,6 +200,10 @@ impl Attempts<'_> {
         }
         let (version, counters) = self.deps.storage.attempts().load(self.tenant.id(), account).await?;
         let known = counters.get(&self.lane).copied().unwrap_or_default();
+        if known.lock.is_some_and(|known| known.id == lock.id) {
+            self.deps.recorded_locks.insert(lock.id); // by another node, with the true count
+            return Ok(());
+        }
         let threshold = self.tenant.policy().lockout.threshold;
         let counter = Counter {
             failures: threshold,

@@ -1,0 +1,87 @@
+//! Starting where it must not, and stopping without losing a request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{HASH_QUEUE, registration};
+use crate::harness::node::{Node, Settings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_master_key_than_the_databases_is_refused() {
+    let settings = Settings::embedded();
+    Node::spawn(&settings).await.kill9();
+    let other = settings.clone().with("GUICHET_MASTER_KEY", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=");
+
+    let ended = Node::try_spawn(&other).await.err().expect("it must not start");
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("GUICHET_MASTER_KEY"), "{}", ended.stderr);
+    Node::spawn(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_nobody_could_wait_for_is_named_with_the_other_problems() {
+    let dear = Settings::embedded()
+        .with("GUICHET__CRYPTO__ARGON2__ITERATIONS", "17")
+        .with("GUICHET__CRYPTO__ARGON2__MEMORY_KIB", "262145");
+
+    let ended = Node::try_spawn(&dear).await.err().expect("it must not start");
+
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("crypto.argon2.iterations"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("crypto.argon2.memory_kib"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_the_requests_in_flight_and_exits_with_0() {
+    let slow = Settings::embedded()
+        .with("GUICHET__CRYPTO__HASH_THREADS", "1")
+        .with("GUICHET__CRYPTO__ARGON2__ITERATIONS", "16")
+        .with("GUICHET__CRYPTO__ARGON2__MEMORY_KIB", "38912")
+        .with("GUICHET__HTTP__DRAIN_TIMEOUT", "30s");
+    let node = Arc::new(Node::spawn(&slow).await);
+    let mut asked = tokio::task::JoinSet::new();
+    for n in 0..4 {
+        let node = Arc::clone(&node);
+        asked.spawn(async move {
+            node.post("/api/auth/register", &registration(&format!("p{n}@example.com"))).await.must_be(201);
+        });
+    }
+    node.metric_becomes(HASH_QUEUE, |depth| depth >= 3.0).await;
+
+    node.terminate();
+
+    asked.join_all().await;
+    let node = Arc::into_inner(node).unwrap();
+    let public = node.public();
+    assert_eq!(node.ended().await.code(), Some(0));
+    assert!(TcpStream::connect(public).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_do_not_delay_the_exit() {
+    let settings = Settings::embedded().with("GUICHET__HTTP__DRAIN_TIMEOUT", "10s");
+    let node = Node::spawn(&settings).await;
+    let mut silent = Vec::new();
+    for n in 0..10 {
+        let mut connection = TcpStream::connect(node.public()).await.unwrap();
+        if n % 2 == 0 {
+            // Kept alive after an answer.
+            connection.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            connection.read_exact(&mut [0; 64]).await.unwrap();
+        } else if n % 3 == 0 {
+            connection.write_all(b"POST /api/auth/login HTT").await.unwrap();
+        }
+        silent.push(connection);
+    }
+
+    let told = Instant::now();
+    node.terminate();
+
+    assert_eq!(node.ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+}
