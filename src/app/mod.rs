@@ -17,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,9 @@ use crate::tenant::Tenants;
 
 /// An attempt's lease outlives its deadline by this.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
+
+/// What each later step of stopping gets, however long the listeners took.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why guichet does not start; each says what an operator can do.
 #[derive(Debug, thiserror::Error)]
@@ -242,17 +245,19 @@ impl App {
 
     /// Stops in reverse order; ends within the drain deadline and a little more.
     pub async fn stop(self) {
+        let end = Instant::now() + self.drain;
+        let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.stop.cancel();
         for listener in self.listeners {
             let _ended = listener.finished.await;
         }
-        self.accounts.drain(self.drain).await;
-        self.postman.drain(self.drain).await;
+        self.accounts.drain(left()).await;
+        self.postman.drain(left()).await;
         drop(self.accounts);
         self.tree.stop().await;
         // The writer ends when the last handle is dropped; a stuck store must not hold us.
-        let _written = tokio::time::timeout(Duration::from_secs(1), self.auditor).await;
+        let _written = tokio::time::timeout(LAST_MOMENT, self.auditor).await;
         self.storage.close().await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
 
@@ -20,12 +21,18 @@ use crate::delivery::{AddressFilter, NoSender, Sender};
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::policy::{Profile, Settings};
 use crate::entropy::Entropy;
-use crate::ephemeral::EphemeralStore;
 use crate::ephemeral::memory::MemoryStore;
 use crate::ephemeral::redis::{RedisSettings, RedisStore};
+use crate::ephemeral::{EphemeralError, EphemeralStore};
 use crate::secret::{ExposeSecret as _, SecretString};
-use crate::storage::{NewTenant, PoolSettings, Storage, Target};
+use crate::storage::{NewTenant, PoolSettings, Storage, StorageError, Target};
 use crate::tenant::Tenants;
+
+/// How long a start waits for its stores.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause between two tries.
+const PATIENCE_PAUSE: Duration = Duration::from_millis(250);
 
 /// The keys of this installation.
 pub struct Keys {
@@ -69,7 +76,9 @@ pub async fn open_storage(config: &Config, digests: &Digests, migrate: bool) -> 
         acquire_timeout: database.acquire_timeout,
         statement_timeout: database.statement_timeout,
     };
-    let storage = Storage::open(&target(config), &settings).await?;
+    let target = target(config);
+    let open = async || Storage::open(&target, &settings).await;
+    let storage = patiently("the database", |e| matches!(e, StorageError::Unavailable(_)), open).await?;
     if migrate {
         storage.migrate().await?;
     } else if !storage.schema_is_current().await? {
@@ -103,11 +112,31 @@ pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc
                 connect_timeout: config.redis.connect_timeout,
                 wait_replicas: config.redis.wait_replicas,
             };
-            Arc::new(RedisStore::connect(settings, world.clock.clone(), world.entropy.clone()).await?)
+            let connect =
+                async || RedisStore::connect(settings.clone(), world.clock.clone(), world.entropy.clone()).await;
+            Arc::new(patiently("redis", |e| matches!(e, EphemeralError::Unavailable(_)), connect).await?)
         }
     };
-    store.check().await?;
+    patiently("redis", |e| matches!(e, EphemeralError::Unavailable(_)), async || store.check().await).await?;
     Ok(store)
+}
+
+/// Tries again for a while: at a start of everything at once, a store may be a little later.
+async fn patiently<T, E: std::fmt::Display>(
+    what: &'static str,
+    passes: impl Fn(&E) -> bool,
+    attempt: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) && Instant::now() < deadline => {
+                tracing::warn!(%error, "{what} does not answer yet; trying again");
+                tokio::time::sleep(PATIENCE_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// The tenant that exists from the first start on any back end.
