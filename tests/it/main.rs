@@ -4,6 +4,8 @@
 mod config;
 mod delivery;
 mod ephemeral;
+mod flows;
 mod harness;
 mod http;
+mod routes;
 mod storage;

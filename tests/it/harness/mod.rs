@@ -1,4 +1,7 @@
 //! What tests of several rooms stand on.
 
+pub(crate) mod client;
 pub(crate) mod databases;
+pub(crate) mod gateway;
+pub(crate) mod inbox;
 pub(crate) mod redis;
