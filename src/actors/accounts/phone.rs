@@ -51,12 +51,14 @@ pub enum RequestCodeOutcome {
 pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Result<RequestCodeOutcome, Failure> {
     let id = directory_id(who);
     let contact = Contact::Phone(ask.phone.clone());
+    // Asked for unknown numbers too, so that both take the same path.
+    let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let send = CodeSend {
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
         lane: ask.client.code_lane(deps, &ask.tenant, id).await?,
-        locale: ask.client.locale,
+        locale: ask.client.locale.or(account.and_then(|account| account.locale)),
     };
     Ok(match codes::issue(deps, &send).await? {
         Issued::Sent { challenge } => RequestCodeOutcome::Sent {

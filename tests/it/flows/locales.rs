@@ -3,11 +3,12 @@
 use http::Method;
 use serde_json::json;
 
-use super::{AWA, NUMBER, PASSWORD, fail, minutes};
+use super::{AWA, NUMBER, PASSWORD, fail, minutes, verify_code};
 use crate::harness::gateway::{Gateway, on_every_back_end};
 
 on_every_back_end!(
     a_code_comes_in_the_language_asked_for,
+    a_registered_number_gets_its_codes_in_its_own_language,
     mails_come_in_the_account_s_language,
     a_stranger_s_language_does_not_reach_the_owner,
     pages_are_in_the_language_of_the_browser,
@@ -26,6 +27,21 @@ async fn a_code_comes_in_the_language_asked_for(gateway: Gateway) {
         assert!(text.contains(words), "{language}: {text}");
         gateway.clock.advance(minutes(1));
     }
+}
+
+async fn a_registered_number_gets_its_codes_in_its_own_language(gateway: Gateway) {
+    let door = gateway.classic();
+    door.post("/auth/request-code", &json!({"phone": NUMBER})).language("fr").await.expect(200);
+    let code = gateway.inbox.next(NUMBER).await.code(4);
+    let proof = verify_code(door, NUMBER, &code).await.expect(200).word("registration_token");
+    let body = json!({"phone": NUMBER, "first_name": "Awa", "last_name": "Diop", "registration_token": proof});
+    door.post("/auth/register", &body).language("fr").await.expect(201);
+    gateway.clock.advance(minutes(1));
+
+    door.post("/auth/request-code", &json!({"phone": NUMBER})).await.expect(200);
+
+    let text = text_of(&gateway, NUMBER).await;
+    assert!(text.contains("est votre code"), "{text}");
 }
 
 /// Registers in French, and proves the address.
