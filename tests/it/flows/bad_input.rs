@@ -46,6 +46,7 @@ async fn a_body_that_is_no_json_object_of_its_type_is_refused(gateway: Gateway) 
         for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
             send(media, "{}").await.refused(415, "unsupported_media_type");
         }
+        send("application/json", &full(64 * 1_024 + 1)).await.refused(413, "payload_too_large");
         send("application/json", &full(64 * 1_024)).await.refused(400, "validation");
         send("application/json; charset=utf-8", "{}").await.refused(400, "validation");
     }
