@@ -19,6 +19,7 @@ on_every_back_end!(
     at_most_five_of_many_parallel_guesses_are_compared,
     parallel_right_passwords_all_pass,
     a_lock_outlives_a_restart,
+    fifty_failures_in_a_row_stop_a_strict_account_s_strangers_until_a_reset,
 );
 
 const LOCKED: &str = "Account locked due to too many failed login attempts. Please check your email.";
@@ -203,4 +204,23 @@ async fn a_lock_outlives_a_restart(gateway: Gateway) {
     assert_eq!(gateway.posted(AWA, "account_locked").await, 1);
     gateway.clock.advance(minutes(30));
     log_in(gateway.classic(), AWA, PASSWORD).await.expect(200);
+}
+
+async fn fifty_failures_in_a_row_stop_a_strict_account_s_strangers_until_a_reset(gateway: Gateway) {
+    let door = gateway.strict();
+    let device = a_person(door, AWA).await;
+    for _ in 0..10 {
+        lock(door, AWA).await;
+        gateway.clock.advance(minutes(30));
+    }
+
+    let stopped = log_in(door, AWA, PASSWORD).await;
+
+    stopped.refused(400, "invalid_credentials");
+    sign_in(door, AWA, &device).await;
+    door.post("/api/auth/password/forgot", &json!({"email": AWA})).await.expect(200);
+    let token = gateway.inbox.next_with(AWA, "/password/reset/").await.token();
+    let reset = json!({"token": token, "password": NEW_PASSWORD});
+    door.post("/api/auth/password/reset", &reset).await.expect(200);
+    log_in(door, AWA, NEW_PASSWORD).await.expect(200);
 }
