@@ -77,7 +77,7 @@ pub async fn open_storage(config: &Config, digests: &Digests, migrate: bool) -> 
         statement_timeout: database.statement_timeout,
     };
     let target = target(config);
-    let open = async || Storage::open(&target, &settings).await;
+    let open = || Storage::open(&target, &settings);
     let storage = patiently("the database", |e| matches!(e, StorageError::Unavailable(_)), open).await?;
     if migrate {
         storage.migrate().await?;
@@ -112,20 +112,19 @@ pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc
                 connect_timeout: config.redis.connect_timeout,
                 wait_replicas: config.redis.wait_replicas,
             };
-            let connect =
-                async || RedisStore::connect(settings.clone(), world.clock.clone(), world.entropy.clone()).await;
+            let connect = || RedisStore::connect(settings.clone(), world.clock.clone(), world.entropy.clone());
             Arc::new(patiently("redis", |e| matches!(e, EphemeralError::Unavailable(_)), connect).await?)
         }
     };
-    patiently("redis", |e| matches!(e, EphemeralError::Unavailable(_)), async || store.check().await).await?;
+    patiently("redis", |e| matches!(e, EphemeralError::Unavailable(_)), || store.check()).await?;
     Ok(store)
 }
 
 /// Tries again for a while: at a start of everything at once, a store may be a little later.
-async fn patiently<T, E: std::fmt::Display>(
+async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &'static str,
     passes: impl Fn(&E) -> bool,
-    attempt: impl AsyncFn() -> Result<T, E>,
+    attempt: impl Fn() -> F,
 ) -> Result<T, E> {
     let deadline = Instant::now() + PATIENCE;
     loop {

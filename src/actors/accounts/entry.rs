@@ -104,7 +104,8 @@ pub(super) async fn open(
     match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&[], &events)).await? {
         Opened::ChallengeSpent => Ok(None),
         Opened::Opened { .. } => {
-            if entry.trust && tenant.policy().trusts_user_agent {
+            // Codes by SMS know device tokens only; a password asks what the original API asked.
+            if entry.trust && entry.proof == Proof::PasswordOnNewDevice {
                 trust_user_agent(deps, tenant, account.id, client).await?;
             }
             finish(deps, tenant, account.clone(), prepared).await.map(Some)

@@ -11,7 +11,6 @@ use crate::crypto::password_hash::Verification;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, SessionId};
 use crate::domain::password::PasswordProblem;
-use crate::domain::time::Timestamp;
 use crate::ephemeral::AttemptSubject;
 use crate::secret::SecretString;
 use crate::telemetry;
@@ -43,11 +42,8 @@ pub enum ChangePasswordOutcome {
     Done,
     /// The current password is wrong; it counts like a failed log-in (ASVS 6.2.3).
     Refused,
-    /// Locked by too many wrong ones.
-    Locked {
-        /// When it ends; nothing, if only a reset ends it.
-        until: Option<Timestamp>,
-    },
+    /// Locked by too many wrong ones, and the policy tells.
+    Locked,
     /// The new password breaks a rule.
     Password(PasswordProblem),
 }
@@ -62,8 +58,7 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: Some(&account) };
     let attempt = match attempts.reserve(ask.deadline).await? {
         Place::Granted(attempt) => attempt,
-        Place::Locked(lock) => return Ok(ChangePasswordOutcome::Locked { until: Some(lock.until) }),
-        Place::Stopped => return Ok(ChangePasswordOutcome::Locked { until: None }),
+        Place::Locked(_) | Place::Stopped => return Ok(locked(tenant)),
     };
     let compared = deps.hasher.verify(tenant.id(), Priority::KnownDevice, ask.current, Some(phc)).await;
     if let Err(error) = compared {
@@ -76,8 +71,7 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
         if let Some((counter, version)) = failed.unwritten {
             attempts.mirror(counter, version).await?;
         }
-        let locked = failed.lock.map(|lock| ChangePasswordOutcome::Locked { until: Some(lock.until) });
-        return Ok(locked.unwrap_or(ChangePasswordOutcome::Refused));
+        return Ok(failed.lock.map_or(ChangePasswordOutcome::Refused, |_| locked(tenant)));
     }
     attempts.succeed(attempt).await?;
 
@@ -91,4 +85,9 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     deps.storage.passwords().change(tenant.id(), account.id, ask.session, &phc, &notes).await?;
     deps.postman.dispatch_all(messages);
     Ok(ChangePasswordOutcome::Done)
+}
+
+/// What a locked account says, as at log-in.
+fn locked(tenant: &TenantContext) -> ChangePasswordOutcome {
+    if tenant.policy().lockout.disclose { ChangePasswordOutcome::Locked } else { ChangePasswordOutcome::Refused }
 }

@@ -11,6 +11,7 @@ use crate::domain::account::Account;
 use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
+use crate::domain::lockout::Lane;
 use crate::domain::otp::CodePurpose;
 use crate::domain::policy::GrantKind;
 use crate::domain::session::Proof;
@@ -50,8 +51,9 @@ pub enum RequestCodeOutcome {
 /// Sends a code to the number.
 pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Result<RequestCodeOutcome, Failure> {
     let id = directory_id(who);
-    let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let contact = Contact::Phone(ask.phone.clone());
+    // Asked for unknown numbers too, so that both take the same path.
+    let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let send = CodeSend {
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
@@ -97,13 +99,13 @@ pub enum VerifyCodeOutcome {
 pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Result<VerifyCodeOutcome, Failure> {
     let id = directory_id(who);
     let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
-    let standing = ask.client.standing(deps, &ask.tenant, id).await?;
+    let lane = ask.client.code_lane(deps, &ask.tenant, id).await?;
     let contact = Contact::Phone(ask.phone.clone());
     let answer = Answer {
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
-        lane: ask.client.code_lane(deps, &ask.tenant, id).await?,
+        lane,
         wanted: None,
         code: &ask.code,
     };
@@ -119,7 +121,11 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
     if account.disabled {
         return Ok(VerifyCodeOutcome::Code(CodeOutcome::Disabled));
     }
-    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device: standing.device, trust: true };
+    let device = match lane {
+        Lane::Device(device) => Some(device),
+        Lane::Strangers => None,
+    };
+    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     let outcome = opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry)));
     Ok(VerifyCodeOutcome::Code(outcome))

@@ -142,7 +142,7 @@ pub(super) async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
     match gate.accounts.change_password(ask).await? {
         ChangePasswordOutcome::Done => Ok(body::message(StatusCode::OK, "Password changed.")),
         ChangePasswordOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
-        ChangePasswordOutcome::Locked { .. } => Err(ProblemCode::AccountLocked.into()),
+        ChangePasswordOutcome::Locked => Err(ProblemCode::AccountLocked.into()),
         ChangePasswordOutcome::Password(problem) => {
             Err(Problem::validation(vec![body::password_error(problem, "/new_password")]))
         }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::ORIGIN;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::header::{CONNECTION, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 
@@ -27,6 +27,7 @@ use self::trace::Trace;
 use super::body::{BodyLimits, Payload};
 use super::peer::{Origin, TrustedProxies};
 use super::problem::{Problem, ProblemCode};
+use super::reply::Reply;
 use super::request::{Request, split_tenant};
 use super::router::{Answer, Found, Router, without_handler};
 use super::server::SocketPeer;
@@ -137,6 +138,7 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
     /// Answers one request. Never fails: whatever goes wrong is an answer too.
     async fn answer(&self, request: http::Request<Incoming>) -> Response<Full<Bytes>> {
         let inner = &*self.0;
+        let version = request.version();
         let (request, origin) = inner.receive(request);
         // The path outlives the request, which the handler takes; cloning it counts a reference.
         let uri = request.uri().clone();
@@ -164,6 +166,7 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         // Last, so that nothing leaves without them.
         request_id::give_back(&id, reply.headers_mut());
         harden::headers(origin.scheme, reply.headers_mut());
+        say_goodbye(version, &mut reply);
         trace.finish(reply.status());
         if head_only { reply.without_body() } else { reply }.into_response()
     }
@@ -199,6 +202,15 @@ impl<S: Send + Sync + 'static> Inner<S> {
             }
             other => without_handler(other),
         }
+    }
+}
+
+/// A body that was not read to its end ends the connection; a client that is not told so sends its
+/// next request into the closing socket (RFC 9112 §9.6). HTTP/2 has no such header.
+fn say_goodbye(version: Version, reply: &mut Reply) {
+    let unread = matches!(reply.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    if unread && version <= Version::HTTP_11 {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -50,6 +50,25 @@ pub(crate) async fn flush(url: &str, key_prefix: &str) {
     redis::cmd("EVAL").arg(script).arg(0).arg(key_prefix).exec_async(&mut link).await.unwrap();
 }
 
+/// Everything that the values of one prefix hold, of whatever type they are.
+pub(crate) async fn values(url: &str, key_prefix: &str) -> Vec<u8> {
+    let mut link = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{key_prefix}*")).query_async(&mut link).await.unwrap();
+    let mut values = Vec::new();
+    for key in keys {
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut link).await.unwrap();
+        let parts: Vec<Vec<u8>> = match kind.as_str() {
+            "string" => vec![redis::cmd("GET").arg(&key).query_async(&mut link).await.unwrap()],
+            "zset" => redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).query_async(&mut link).await.unwrap(),
+            "none" => vec![],
+            other => panic!("{key} is a {other}: read it here too"),
+        };
+        values.extend(key.into_bytes());
+        values.extend(parts.concat());
+    }
+    values
+}
+
 /// A Redis of one test's own, killed with it.
 pub(crate) struct OwnRedis {
     server: Child,

@@ -98,6 +98,7 @@ async fn a_body_of_one_byte_too_many_is_413() {
     assert_eq!(post(body(64 * 1024)).await.unwrap().status(), 200);
     let refused = post(body(64 * 1024 + 1)).await.unwrap();
     assert_eq!(refused.status(), 413);
+    assert_eq!(refused.headers()["connection"], "close", "the rest of the body was not read");
     assert_eq!(problem(refused).await["code"], "payload_too_large");
 
     let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000)).repeat(5);

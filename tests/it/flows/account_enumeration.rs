@@ -1,0 +1,60 @@
+//! Nothing that a stranger asks tells who has an account.
+
+use serde_json::{Value, json};
+
+use super::{AWA, NEW_PASSWORD, NUMBER, OTHER_NUMBER, a_person, a_phone_person, minutes, verify_code};
+use crate::harness::gateway::{Gateway, on_every_back_end};
+
+/// The body of a question about an address.
+type Ask = fn(&str) -> Value;
+
+const NOBODY: &str = "nobody@example.com";
+
+on_every_back_end!(every_question_about_an_address_has_one_answer, every_question_about_a_number_has_one_answer,);
+
+async fn every_question_about_an_address_has_one_answer(gateway: Gateway) {
+    for door in [gateway.classic(), gateway.strict()] {
+        a_person(door, AWA).await;
+        let asks: [(&str, Ask); 5] = [
+            ("/api/auth/login", |email| json!({"email": email, "password": NEW_PASSWORD})),
+            ("/api/auth/verify-otp", |email| json!({"email": email, "otp": "123456"})),
+            ("/api/auth/password/forgot", |email| json!({"email": email})),
+            ("/api/auth/resend-verification", |email| json!({"email": email})),
+            ("/api/auth/login", |email| json!({"email": email, "password": ""})),
+        ];
+        for (path, body) in asks {
+            // Once more, so that the limits tell nothing either.
+            for _ in 0..2 {
+                let known = door.post(path, &body(AWA)).from("Opera").await;
+                let unknown = door.post(path, &body(NOBODY)).from("Opera").await;
+                assert_eq!(known.same_for_everybody(), unknown.same_for_everybody(), "{path}");
+            }
+        }
+    }
+    assert_eq!(gateway.posted(NOBODY, "").await, 0);
+}
+
+async fn every_question_about_a_number_has_one_answer(gateway: Gateway) {
+    for (door, digits) in [(gateway.classic(), 4), (gateway.strict(), 6)] {
+        a_phone_person(door, NUMBER, digits).await;
+        gateway.clock.advance(minutes(61));
+        let ask = async |phone: &str| {
+            let sent = door.post("/auth/request-code", &json!({"phone": phone})).await;
+            if sent.status == 200 {
+                gateway.inbox.next(phone).await;
+            }
+            sent
+        };
+
+        for _ in 0..2 {
+            let (known, unknown) = (ask(NUMBER).await, ask(OTHER_NUMBER).await);
+            assert_eq!(known.same_for_everybody(), unknown.same_for_everybody());
+        }
+        for _ in 0..6 {
+            // One in ten thousand guesses of four digits is right; letters never are.
+            let (known, unknown) =
+                (verify_code(door, NUMBER, "none").await, verify_code(door, OTHER_NUMBER, "none").await);
+            assert_eq!(known.same_for_everybody(), unknown.same_for_everybody());
+        }
+    }
+}

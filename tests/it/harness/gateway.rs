@@ -1,0 +1,332 @@
+//! The whole gateway in this process, on stores of one test's own and a clock that the test moves.
+//!
+//! ```text
+//!   BackEnd (embedded | shared) ─► Gateway::start ─► App on ports of its own
+//!        │ removed after the test       │
+//!        └──────────────────────────────┴─► Door (a tenant's routes), Inbox (what people receive)
+//! ```
+//!
+//! Three tenants exist: `default` (profile `classic`), `strict` (`asvs-l1`) and `other`
+//! (`classic`, at home on `login.other.test`).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use guichet::app::{App, Keys, World};
+use guichet::clock::Clock;
+use guichet::config::{Argon2, Config};
+use guichet::crypto::digest::MasterKey;
+use guichet::delivery::console::ConsoleSender;
+use guichet::domain::ids::TenantId;
+use guichet::domain::policy::{Profile, Settings};
+use guichet::entropy::Entropy;
+use guichet::storage::{NewTenant, Storage, Target, TenantCreated};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+use super::client::Door;
+use super::databases::TestDatabase;
+use super::inbox::Inbox;
+use super::redis;
+
+/// What people reach the gateway under; links in messages begin with it.
+pub(crate) const PUBLIC_URL: &str = "http://login.guichet.test";
+
+/// Stores of one test's own.
+pub(crate) struct BackEnd {
+    database: TestDatabase,
+    redis: Option<(String, String)>,
+    folder: TempDir,
+}
+
+impl BackEnd {
+    /// SQLite and the in-process store.
+    pub(crate) fn embedded() -> Self {
+        Self { database: TestDatabase::sqlite(), redis: None, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// PostgreSQL and Redis, where there are such.
+    pub(crate) async fn shared() -> Option<Self> {
+        let url = redis::shared_url()?;
+        let database = TestDatabase::postgres().await?;
+        Some(Self { database, redis: Some((url, redis::fresh_prefix())), folder: tempfile::tempdir().unwrap() })
+    }
+
+    /// Tells one story on it, and takes everything away afterwards, whether or not it held.
+    pub(crate) async fn run<F>(self, story: impl FnOnce(Gateway) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let storage = self.database.storage().await;
+        tenants(&storage).await;
+        storage.close().await;
+        let gateway = Gateway::start(self.config(), self.database.target.clone()).await;
+        let outcome = tokio::spawn(story(gateway)).await;
+        if let Some((url, prefix)) = &self.redis {
+            redis::flush(url, prefix).await;
+        }
+        self.database.remove().await;
+        if let Err(failure) = outcome {
+            std::panic::resume_unwind(failure.into_panic());
+        }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.http.listen.set_port(0);
+        config.http.admin_listen.set_port(0);
+        config.http.public_url = Some(PUBLIC_URL.parse().unwrap());
+        config.data.dir = self.folder.path().to_owned();
+        config.database.url = Some(match &self.database.target {
+            Target::Postgres(url) => url.clone(),
+            Target::Sqlite(path) => format!("sqlite:{}", path.display()).into(),
+        });
+        config.database.max_connections = NonZeroU32::new(6).unwrap();
+        config.database.acquire_timeout = Duration::from_secs(8);
+        if let Some((url, prefix)) = &self.redis {
+            config.redis.url = Some(url.as_str().into());
+            config.redis.key_prefix.clone_from(prefix);
+            // Longer than in production: tests share few cores, and a late answer is no finding here.
+            config.redis.response_timeout = Duration::from_secs(4);
+            config.redis.connect_timeout = Duration::from_secs(4);
+        }
+        // The cheapest that is legal.
+        config.crypto.argon2 = Argon2 { memory_kib: 12_288, iterations: 3, parallelism: 1 };
+        config.crypto.hash_threads = NonZeroUsize::new(2);
+        config.crypto.hash_max_wait = Duration::from_secs(7);
+        config
+    }
+}
+
+async fn tenants(storage: &Storage) {
+    for (slug, profile, domains) in
+        [("strict", Profile::AsvsL1, vec![]), ("other", Profile::Classic, vec!["login.other.test".to_owned()])]
+    {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let tenant = NewTenant {
+            id: TenantId::at(clock.now(), entropy.bytes()),
+            slug: slug.to_owned(),
+            name: slug.to_uppercase(),
+            profile,
+            settings: Settings::default(),
+            domains,
+            created_at: clock.now(),
+        };
+        assert_eq!(storage.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
+    }
+}
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    pub(crate) clock: Clock,
+    pub(crate) inbox: Inbox,
+    app: App,
+    config: Config,
+    target: Target,
+    clients: Mutex<HashMap<Ipv4Addr, reqwest::Client>>,
+}
+
+impl Gateway {
+    async fn start(config: Config, target: Target) -> Self {
+        logs();
+        let (clock, inbox) = (Clock::system(), Inbox::default());
+        let app = start(&config, &clock, &inbox).await;
+        Self { clock, inbox, app, config, target, clients: Mutex::default() }
+    }
+
+    /// Stops as a deployment does, then starts on the same stores with other settings.
+    pub(crate) async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { clock, inbox, app, mut config, target, .. } = self;
+        app.stop().await;
+        change(&mut config);
+        let app = start(&config, &clock, &inbox).await;
+        Self { clock, inbox, app, config, target, clients: Mutex::default() }
+    }
+
+    /// Stops as a deployment does.
+    pub(crate) async fn stop(self) {
+        self.app.stop().await;
+    }
+
+    /// Is what may expire kept outside this process?
+    pub(crate) fn has_redis(&self) -> bool {
+        self.config.redis.url.is_some()
+    }
+
+    /// The default tenant (`classic`) under its bare paths.
+    pub(crate) fn classic(&self) -> Door<'_> {
+        Door::new(self, "")
+    }
+
+    /// The tenant with the profile `asvs-l1`.
+    pub(crate) fn strict(&self) -> Door<'_> {
+        Door::new(self, "/t/strict")
+    }
+
+    /// A second tenant with the profile `classic`.
+    pub(crate) fn other(&self) -> Door<'_> {
+        Door::new(self, "/t/other")
+    }
+
+    /// The tenant of that prefix, `/t/{slug}`.
+    pub(crate) fn door(&self, prefix: &'static str) -> Door<'_> {
+        Door::new(self, prefix)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.app.public)
+    }
+
+    /// Where the admin listener is.
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.app.admin)
+    }
+
+    /// A client whose connections come from `address`.
+    pub(crate) fn http(&self, address: Ipv4Addr) -> reqwest::Client {
+        let mut clients = self.clients.lock().unwrap();
+        let make = || {
+            reqwest::Client::builder()
+                .timeout(Duration::from_secs(30))
+                .redirect(reqwest::redirect::Policy::none())
+                .local_address(IpAddr::V4(address))
+                .build()
+                .unwrap()
+        };
+        clients.entry(address).or_insert_with(make).clone()
+    }
+
+    /// How many messages of one kind were ever written for somebody: exact as soon as the
+    /// request is answered, since the row is written with the fact.
+    pub(crate) async fn posted(&self, to: &str, kind: &str) -> usize {
+        let rows = self.tables().await;
+        let kind = format!("\"{kind}");
+        let of = |row: &str| row.contains(to) && row.replace('\\', "").contains(&kind);
+        rows.iter().filter(|(table, row)| table == "outbox" && of(row)).count()
+    }
+
+    /// Every row of the database, as text with blobs in hexadecimal, beside its table's name.
+    pub(crate) async fn tables(&self) -> Vec<(String, String)> {
+        match &self.target {
+            Target::Sqlite(path) => sqlite_rows(&format!("sqlite:{}", path.display())).await,
+            Target::Postgres(url) => {
+                use guichet::secret::ExposeSecret as _;
+                postgres_rows(url.expose_secret()).await
+            }
+        }
+    }
+
+    /// Everything else that is kept: the embedded database's files, Redis' values.
+    pub(crate) async fn kept_bytes(&self) -> Vec<u8> {
+        let mut kept = Vec::new();
+        if let Target::Sqlite(path) = &self.target {
+            for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+                kept.extend(std::fs::read(file.unwrap().path()).unwrap());
+            }
+        }
+        if let Some(url) = &self.config.redis.url {
+            use guichet::secret::ExposeSecret as _;
+            kept.extend(redis::values(url.expose_secret(), &self.config.redis.key_prefix).await);
+        }
+        kept
+    }
+}
+
+async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
+    let keys = Keys { master: MasterKey::from_bytes([7; 32]), root: "root key of a test".into(), root_made_in: None };
+    let console = ConsoleSender::new(inbox.clone()).unwrap();
+    App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
+}
+
+async fn sqlite_rows(url: &str) -> Vec<(String, String)> {
+    let mut link = SqliteConnection::connect(url).await.unwrap();
+    let tables: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&mut link).await.unwrap();
+    let mut rows = Vec::new();
+    for (table,) in tables {
+        let columns: Vec<(String,)> =
+            sqlx::query_as("SELECT name FROM pragma_table_info($1)").bind(&table).fetch_all(&mut link).await.unwrap();
+        let columns: Vec<_> = columns.iter().map(|(name,)| format!("quote(\"{name}\")")).collect();
+        let query = format!("SELECT {} FROM \"{table}\"", columns.join(" || ' ' || "));
+        let found: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut link).await.unwrap();
+        rows.extend(found.into_iter().map(|(row,)| (table.clone(), row)));
+    }
+    rows
+}
+
+async fn postgres_rows(url: &str) -> Vec<(String, String)> {
+    let mut link = PgConnection::connect(url).await.unwrap();
+    let tables: Vec<(String,)> =
+        sqlx::query_as("SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'")
+            .fetch_all(&mut link)
+            .await
+            .unwrap();
+    let mut rows = Vec::new();
+    for (table,) in tables {
+        let query = format!("SELECT to_jsonb(t)::text FROM \"{table}\" t");
+        let found: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut link).await.unwrap();
+        rows.extend(found.into_iter().map(|(row,)| (table.clone(), row)));
+    }
+    rows
+}
+
+/// Everything that any gateway of this process logs, at its most talkative.
+pub(crate) fn logs() -> Arc<Mutex<Vec<u8>>> {
+    static LINES: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Lines(Arc::clone(&lines));
+        tracing_subscriber::fmt()
+            .with_env_filter("guichet=trace,sqlx=debug,ractor=debug,hyper=debug,redis=debug")
+            .with_ansi(false)
+            .with_writer(move || sink.clone())
+            .init();
+        lines
+    });
+    Arc::clone(lines)
+}
+
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes every `async fn(Gateway)` named a test on each back end.
+macro_rules! on_every_back_end {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    $crate::harness::gateway::BackEnd::embedded().run(super::$test).await;
+                }
+            )*
+        }
+
+        mod shared {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    if let Some(back_end) = $crate::harness::gateway::BackEnd::shared().await {
+                        back_end.run(super::$test).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use on_every_back_end;
