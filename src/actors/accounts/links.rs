@@ -95,6 +95,8 @@ pub(super) async fn mail(
     let counted = count(deps, ask, purpose).await;
     let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
     let _nobody_waits = reply.send(counted);
+    // Whoever waits for the answer goes first, or what follows would still delay it.
+    tokio::task::yield_now().await;
     let Who::Account(id) = who else { return };
     if accepted && let Err(failure) = issue_if_served(deps, id, ask, purpose).await {
         tracing::warn!(%failure, "a link was asked for but could not be mailed");
