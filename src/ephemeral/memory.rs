@@ -17,7 +17,7 @@ use super::{
     REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{AccountId, ChallengeId, SessionId, TenantId};
+use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::lockout::{AttemptBook, Counter, Lane, Reserve, Settlement};
 use crate::domain::otp::{CodeBook, CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
@@ -77,7 +77,7 @@ impl MemoryStore {
         self.shared.revoked.clear();
     }
 
-    /// Runs `judge` on a book of attempts; `None` if the account is cold.
+    /// Runs `judge` on a book of attempts; `None` if it is cold.
     fn attempts<R>(
         &self,
         tenant: TenantId,
@@ -86,9 +86,6 @@ impl MemoryStore {
     ) -> Result<Option<R>, EphemeralError> {
         let now = self.clock.now();
         let verdict = self.shared.attempts.visit((tenant, subject), now, |slot| {
-            if let AttemptSubject::Shadow(_) = subject {
-                slot.get_or_insert_default();
-            }
             let verdict = slot.as_mut().map(|book| judge(book, now));
             (verdict, slot.as_ref().and_then(AttemptBook::idle_after).unwrap_or(now))
         })?;
@@ -144,7 +141,7 @@ impl EphemeralStore for MemoryStore {
     async fn seed_attempts(
         &self,
         tenant: TenantId,
-        account: AccountId,
+        subject: AttemptSubject,
         epoch: &Epoch,
         version: u64,
         counters: &BTreeMap<Lane, Counter>,
@@ -155,7 +152,7 @@ impl EphemeralStore for MemoryStore {
             return Ok(());
         }
         let now = self.clock.now();
-        self.shared.attempts.visit((tenant, AttemptSubject::Account(account)), now, |slot| {
+        self.shared.attempts.visit((tenant, subject), now, |slot| {
             let book = slot.get_or_insert_with(|| AttemptBook {
                 version,
                 counters: counters.clone(),

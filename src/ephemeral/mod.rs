@@ -72,9 +72,10 @@ pub enum EphemeralError {
 /// Whose password guesses a book counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttemptSubject {
-    /// An account; its book may be cold.
+    /// An account.
     Account(AccountId),
-    /// A bucket of unknown identifiers, below [`SHADOWS`]; never cold, ends with its window.
+    /// A bucket of unknown identifiers, below [`SHADOWS`]. Cold like an account, or the first guess
+    /// would tell by its time who is known; seeded with nothing, so it ends with its window.
     Shadow(u32),
 }
 
@@ -113,7 +114,7 @@ impl Epoch {
 /// Answer to [`EphemeralStore::reserve_attempt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reservation {
-    /// The account's book is missing or of another epoch: nothing was admitted, seed and ask again.
+    /// The book is missing or of another epoch: nothing was admitted, seed and ask again.
     Cold,
     /// The book's verdict.
     Decided(Admission),
@@ -213,12 +214,12 @@ pub trait EphemeralStore: Send + Sync {
         ask: &Reserve,
     ) -> Result<Reservation, EphemeralError>;
 
-    /// Writes an account's book from storage, only if it is missing or of another epoch. See the
+    /// Writes a book from storage, only if it is missing or of another epoch. See the
     /// module's page for the order of calls.
     async fn seed_attempts(
         &self,
         tenant: TenantId,
-        account: AccountId,
+        subject: AttemptSubject,
         epoch: &Epoch,
         version: u64,
         counters: &BTreeMap<Lane, Counter>,

@@ -34,7 +34,7 @@ use super::{
     MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, hex,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{AccountId, ChallengeId, SessionId, TenantId};
+use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::lockout::{Counter, Lane, Reserve, Settlement, VERDICT_MEMORY};
 use crate::domain::otp::{CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
@@ -137,9 +137,7 @@ impl RedisStore {
         subject: AttemptSubject,
         mut ask: serde_json::Value,
     ) -> Result<T, EphemeralError> {
-        if let AttemptSubject::Shadow(_) = subject {
-            set(&mut ask, "shadow", json!(true));
-        } else if ask.get("epoch").is_none() {
+        if ask.get("epoch").is_none() {
             set(&mut ask, "epoch", json!(self.epoch.load().as_deref()));
         }
         let verdict = self.call(script, &self.attempts_key(tenant, subject), ask, Repeat::Once).await?;
@@ -290,13 +288,13 @@ impl EphemeralStore for RedisStore {
     async fn seed_attempts(
         &self,
         tenant: TenantId,
-        account: AccountId,
+        subject: AttemptSubject,
         epoch: &Epoch,
         version: u64,
         counters: &BTreeMap<Lane, Counter>,
     ) -> Result<(), EphemeralError> {
         let ask = json!({ "epoch": epoch, "version": version, "counters": counters });
-        let _: bool = self.call_attempts(&script::SEED, tenant, AttemptSubject::Account(account), ask).await?;
+        let _: bool = self.call_attempts(&script::SEED, tenant, subject, ask).await?;
         Ok(())
     }
 

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::Deps;
+use super::{Deps, directory_id};
+use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::event::EventKind;
@@ -74,13 +75,17 @@ pub(super) struct Failed {
     pub unwritten: Option<(Counter, u64)>,
 }
 
-/// Fills a cold account from storage. The order closes the race with an emptied store: if it is
+/// Fills a cold book from storage, where a shadow finds nothing in the same time. The order closes the race with an emptied store: if it is
 /// emptied after the seed, the seed is gone too; if before, the epoch has changed and the next
 /// reservation is cold again.
-pub(super) async fn seed(deps: &Deps, tenant: TenantId, account: AccountId) -> Result<(), Failure> {
+pub(super) async fn seed(deps: &Deps, tenant: TenantId, subject: AttemptSubject) -> Result<(), Failure> {
+    let account = match subject {
+        AttemptSubject::Account(id) => id,
+        AttemptSubject::Shadow(bucket) => directory_id(Who::Shadow(bucket)),
+    };
     let epoch = deps.ephemeral.epoch().await?;
     let (version, counters) = deps.storage.attempts().load(tenant, account).await?;
-    deps.ephemeral.seed_attempts(tenant, account, &epoch, version, &counters).await?;
+    deps.ephemeral.seed_attempts(tenant, subject, &epoch, version, &counters).await?;
     deps.ephemeral.epoch().await?;
     Ok(())
 }
@@ -94,7 +99,7 @@ pub(super) async fn clear(deps: &Deps, tenant: &TenantContext, account: AccountI
             let now = deps.clock.now();
             return Ok(deps.storage.attempts().clear(tenant.id(), account, version, "reset", now).await?);
         }
-        seed(deps, tenant.id(), account).await?;
+        seed(deps, tenant.id(), subject).await?;
     }
     Err(Failure::Unavailable)
 }
@@ -134,7 +139,7 @@ impl Attempts<'_> {
                 Reservation::Decided(Admission::Busy) => return Err(Failure::Busy),
                 Reservation::Cold if seedings < MOST_SEEDINGS => {
                     seedings += 1;
-                    self.seed().await?;
+                    seed(self.deps, self.tenant.id(), self.subject).await?;
                 }
                 Reservation::Cold => return Err(Failure::Unavailable),
             }
@@ -184,11 +189,6 @@ impl Attempts<'_> {
         let settle = Settle { operation: OperationId::random(self.deps.entropy.bytes()), attempt, outcome };
         let policy = &self.tenant.policy().lockout;
         Ok(self.deps.ephemeral.settle_attempt(self.tenant.id(), self.subject, policy, settle).await?)
-    }
-
-    async fn seed(&self) -> Result<(), Failure> {
-        let Some(account) = self.account_id() else { return Ok(()) };
-        seed(self.deps, self.tenant.id(), account).await
     }
 
     /// A lock met on a refusal may have been made by a node that died before writing it down. Its

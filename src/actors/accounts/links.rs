@@ -6,6 +6,8 @@
 
 use super::Deps;
 use super::attempts;
+use crate::actors::ask::ReplyPort;
+use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::crypto::digest;
 use crate::domain::account::Account;
@@ -81,43 +83,50 @@ pub enum LinkRequestOutcome {
     },
 }
 
-/// Mails another verification link to an address that is not proven yet.
-pub(super) async fn resend_verification(deps: &Deps, ask: &LinkRequest) -> Result<LinkRequestOutcome, Failure> {
-    let unproven = |account: &Account| account.email_verified_at.is_none();
-    request(deps, ask, LinkPurpose::Verification, unproven).await
-}
-
-/// Mails a link that sets a new password.
-pub(super) async fn forgot_password(deps: &Deps, ask: &LinkRequest) -> Result<LinkRequestOutcome, Failure> {
-    request(deps, ask, LinkPurpose::Reset, |account| !account.disabled).await
-}
-
-/// Counted by address before anybody is looked up, so that the ceiling tells nothing either.
-async fn request(
+/// Counts the mail, answers, and only then looks whether there is anything to send: neither the
+/// ceiling nor the time of the answer tells who has an account.
+pub(super) async fn mail(
     deps: &Deps,
+    who: Who,
     ask: &LinkRequest,
     purpose: LinkPurpose,
-    serves: impl Fn(&Account) -> bool,
-) -> Result<LinkRequestOutcome, Failure> {
+    reply: ReplyPort<Result<LinkRequestOutcome, Failure>>,
+) {
+    let counted = count(deps, ask, purpose).await;
+    let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
+    let _nobody_waits = reply.send(counted);
+    // Whoever waits for the answer goes first, or what follows would still delay it.
+    tokio::task::yield_now().await;
+    let Who::Account(id) = who else { return };
+    if accepted && let Err(failure) = issue_if_served(deps, id, ask, purpose).await {
+        tracing::warn!(%failure, "a link was asked for but could not be mailed");
+    }
+}
+
+async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<LinkRequestOutcome, Failure> {
     let (tenant, to) = (&ask.tenant, Contact::Email(ask.email.clone()));
     let mail = MailCount {
         operation: OperationId::random(deps.entropy.bytes()),
         contact: *deps.digests.contact(tenant.id(), &to).as_bytes(),
         class: purpose.as_str(),
     };
-    match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
-        MailVerdict::Refused { until } => return Ok(LinkRequestOutcome::Wait { until }),
-        MailVerdict::Allowed => {}
-    }
-    let Some(id) = deps.storage.accounts().find_id(tenant.id(), &to).await? else {
-        return Ok(LinkRequestOutcome::Accepted);
+    Ok(match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
+        MailVerdict::Refused { until } => LinkRequestOutcome::Wait { until },
+        MailVerdict::Allowed => LinkRequestOutcome::Accepted,
+    })
+}
+
+/// A verification link serves an address that is not proven yet, a reset link an enabled account.
+async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, purpose: LinkPurpose) -> Result<(), Failure> {
+    let found = deps.storage.accounts().find(ask.tenant.id(), id).await?;
+    let serves = |account: &Account| match purpose {
+        LinkPurpose::Verification => account.email_verified_at.is_none(),
+        LinkPurpose::Reset => !account.disabled,
     };
-    let account = deps.storage.accounts().find(tenant.id(), id).await?;
-    let account = account.filter(|account| !account.has_lapsed(deps.clock.now()) && serves(account));
-    if let Some(account) = account {
-        issue(deps, ask, purpose, &account).await?;
+    match found.filter(|account| !account.has_lapsed(deps.clock.now()) && serves(account)) {
+        Some(account) => issue(deps, ask, purpose, &account).await,
+        None => Ok(()),
     }
-    Ok(LinkRequestOutcome::Accepted)
 }
 
 async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &Account) -> Result<(), Failure> {

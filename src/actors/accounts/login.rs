@@ -82,6 +82,8 @@ pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<R
         Err(failure) => (Err(failure), None),
     };
     let _nobody_waits = reply.send(answer);
+    // Whoever waits for the answer goes first, or what follows would still delay it.
+    tokio::task::yield_now().await;
     if let Some((counter, version, lane)) = unwritten {
         write_after_the_answer(deps, who, &ask.tenant, lane, counter, version).await;
     }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What guesses at a secret (log-in, codes, change of password) goes through the account's actor,
-//! one at a time. What only storage decides (registration, links) runs on the caller's task.
+//! one at a time, and so does what is finished after its answer (asking for a mailed link). What
+//! only storage decides (registration, following a link) runs on the caller's task.
 //! Unknown identifiers go to one of a fixed set of shadow actors and take the same path in the
 //! same time.
 
@@ -169,6 +170,8 @@ pub enum Command {
     RequestCode(RequestCode, ReplyPort<Result<RequestCodeOutcome, Failure>>),
     /// A texted code's answer.
     VerifyCode(VerifyCode, ReplyPort<Result<VerifyCodeOutcome, Failure>>),
+    /// A mailed link, please.
+    MailLink(LinkRequest, LinkPurpose, ReplyPort<Result<LinkRequestOutcome, Failure>>),
     /// Another password.
     ChangePassword(ChangePassword, ReplyPort<Result<ChangePasswordOutcome, Failure>>),
 }
@@ -191,6 +194,9 @@ impl Resident for Stories {
             }
             Command::VerifyCode(ask, reply) if !reply.is_closed() => {
                 answer(reply, phone::verify_code(deps, who, &ask).await);
+            }
+            Command::MailLink(ask, purpose, reply) if !reply.is_closed() => {
+                links::mail(deps, who, &ask, purpose, reply).await;
             }
             Command::ChangePassword(ask, reply) if !reply.is_closed() => {
                 answer(reply, password::change(deps, ask).await);
@@ -328,7 +334,8 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn resend_verification(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
-        self.in_time(links::resend_verification(&self.deps, &ask)).await
+        let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
+        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Verification, reply)).await
     }
 
     /// Mails a reset link, if there is an account.
@@ -336,7 +343,8 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn forgot_password(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
-        self.in_time(links::forgot_password(&self.deps, &ask)).await
+        let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
+        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Reset, reply)).await
     }
 
     /// Sets a new password behind a mailed link.

@@ -1,4 +1,4 @@
--- Writes an account's book from what storage remembers, unless a node was quicker.
+-- Writes a book from what storage remembers, unless a node was quicker.
 
 if open_book() then return cjson.encode(false) end
 local book = {

@@ -81,10 +81,15 @@ impl Nodes {
 
     /// An account whose book is seeded with nothing.
     async fn warm_account(&self) -> (TenantId, AttemptSubject) {
-        let (tenant, account) = (TenantId::random(self.draw()), AccountId::random(self.draw()));
-        seed(self.node(0), tenant, account, 0, &BTreeMap::new()).await;
+        self.warm(AttemptSubject::Account(AccountId::random(self.draw()))).await
+    }
+
+    /// A subject of a new tenant, seeded with nothing.
+    async fn warm(&self, subject: AttemptSubject) -> (TenantId, AttemptSubject) {
+        let tenant = TenantId::random(self.draw());
+        seed(self.node(0), tenant, subject, 0, &BTreeMap::new()).await;
         self.other.epoch().await.unwrap();
-        (tenant, AttemptSubject::Account(account))
+        (tenant, subject)
     }
 
     fn ask(&self, lane: Lane) -> Reserve {
@@ -127,17 +132,17 @@ fn policy() -> LockoutPolicy {
     Policy::of(Profile::Classic).lockout
 }
 
-/// The dance of a cold account, as its actor does it.
+/// The dance of a cold book, as its actor does it.
 async fn seed(
     store: &dyn EphemeralStore,
     tenant: TenantId,
-    account: AccountId,
+    subject: AttemptSubject,
     version: u64,
     counters: &BTreeMap<Lane, Counter>,
 ) {
     loop {
         let epoch = store.epoch().await.unwrap();
-        store.seed_attempts(tenant, account, &epoch, version, counters).await.unwrap();
+        store.seed_attempts(tenant, subject, &epoch, version, counters).await.unwrap();
         if store.epoch().await.unwrap() == epoch {
             return;
         }

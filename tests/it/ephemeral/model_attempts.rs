@@ -85,7 +85,7 @@ impl World<'_> {
         if idle && self.nodes.sweep_by_the_clock() {
             self.empty();
         }
-        seed(self.nodes.node(node), self.tenant, self.account, self.mirror.version, &self.mirror.counters).await;
+        seed(self.nodes.node(node), self.tenant, self.subject(), self.mirror.version, &self.mirror.counters).await;
     }
 
     fn empty(&mut self) {

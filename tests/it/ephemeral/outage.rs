@@ -60,7 +60,7 @@ async fn a_killed_redis_is_unavailable_at_once_and_back_within_two_seconds() {
     };
     let policy = policy();
     let reserve = || store.reserve_attempt(tenant, subject, &policy, &ask);
-    seed(&store, tenant, account, 0, &BTreeMap::new()).await;
+    seed(&store, tenant, AttemptSubject::Account(account), 0, &BTreeMap::new()).await;
     assert_eq!(reserve().await.unwrap(), Reservation::Decided(Admission::Admitted));
 
     own.kill();
@@ -103,7 +103,7 @@ async fn a_frozen_redis_hangs_nobody_and_what_it_runs_late_counts_once() {
         lane: Lane::Strangers,
         lease: LEASE,
     };
-    store.ping().await.unwrap();
+    seed(&store, tenant, subject, 0, &BTreeMap::new()).await;
 
     own.signal("STOP");
     for n in 1..=4 {
@@ -132,9 +132,13 @@ async fn a_frozen_redis_hangs_nobody_and_what_it_runs_late_counts_once() {
 #[tokio::test]
 async fn an_attempt_counts_only_when_the_replicas_asked_for_have_it() {
     let Some(primary) = OwnRedis::start(&[]).await else { return };
-    let careful = RedisSettings { wait_replicas: 1, ..settings(&primary.url(), "replicas") };
-    let store = RedisStore::connect(careful, Clock::system(), Entropy::system()).await.unwrap();
+    let careless = settings(&primary.url(), "replicas");
+    let careful = RedisSettings { wait_replicas: 1, ..careless.clone() };
     let (tenant, subject) = (TenantId::random([1; 16]), AttemptSubject::Shadow(1));
+    let store = RedisStore::connect(careless, Clock::system(), Entropy::system()).await.unwrap();
+    seed(&store, tenant, subject, 0, &BTreeMap::new()).await;
+    let store = RedisStore::connect(careful, Clock::system(), Entropy::system()).await.unwrap();
+    store.ping().await.unwrap();
     let ask = Reserve {
         operation: OperationId::random([3; 16]),
         attempt: AttemptId::random([4; 16]),
@@ -169,7 +173,7 @@ async fn every_script_stays_in_one_slot_of_a_cluster() {
     let mut heard = store.subscribe();
 
     store.check().await.unwrap();
-    seed(&store, tenant, account, 0, &BTreeMap::new()).await;
+    seed(&store, tenant, AttemptSubject::Account(account), 0, &BTreeMap::new()).await;
     let ask = Reserve {
         operation: OperationId::random([3; 16]),
         attempt: AttemptId::random([4; 16]),
