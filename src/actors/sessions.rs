@@ -236,18 +236,21 @@ impl Sessions {
         Ok(RefreshOutcome::Refreshed { token, refresh_token, expires_in })
     }
 
-    /// Logs out the session a refresh token belongs to; false if it belongs to none.
+    /// Whose session a refresh token belongs to, if it is a living one's; spent tokens count too,
+    /// since whoever logs out may hold the one before the last.
     ///
     /// # Errors
-    /// [`Failure`] if nothing was decided.
-    pub async fn end_by_refresh(&self, tenant: &TenantContext, presented: &SecretString) -> Result<bool, Failure> {
+    /// [`Failure`] if storage is away.
+    pub async fn owner_of_refresh(
+        &self,
+        tenant: &TenantContext,
+        presented: &SecretString,
+    ) -> Result<Option<(AccountId, SessionId)>, Failure> {
         self.in_time(async {
             let digest = digest::token_digest(presented.expose_secret());
-            let Some(row) = self.storage.sessions().find_by_refresh(tenant.id(), &digest).await? else {
-                return Ok(false);
-            };
-            let kind = EventKind::AuthnTokenRevoked;
-            self.end_one(tenant, row.session.account, row.session.id, EndCause::Logout, kind).await
+            let found = self.storage.sessions().find_by_refresh(tenant.id(), &digest).await?;
+            let live = |row: &RefreshRow| row.session.is_live(&tenant.policy().tokens, self.clock.now());
+            Ok(found.filter(live).map(|row| (row.session.account, row.session.id)))
         })
         .await
     }

@@ -62,10 +62,7 @@ impl Envelope {
     /// How it travels: the kind of contact decides.
     #[must_use]
     pub const fn channel(&self) -> Channel {
-        match self.to {
-            Contact::Email(_) => Channel::Email,
-            Contact::Phone(_) => Channel::Sms,
-        }
+        self.to.channel()
     }
 }
 
@@ -221,6 +218,11 @@ pub trait Sender: Send + Sync {
     /// # Errors
     /// [`DeliveryError`]: what is known about the message now.
     async fn send(&self, envelope: &Envelope) -> Result<Receipt, DeliveryError>;
+
+    /// Whether there is anything behind it; if not, nobody should be promised a message.
+    fn is_set_up(&self) -> bool {
+        true
+    }
 }
 
 /// Stands where a channel has no sender: refuses, so that the message shows as given up.
@@ -231,6 +233,10 @@ pub struct NoSender;
 impl Sender for NoSender {
     async fn send(&self, _: &Envelope) -> Result<Receipt, DeliveryError> {
         Err(DeliveryError::refused(Stage::Resolve, "no_sender"))
+    }
+
+    fn is_set_up(&self) -> bool {
+        false
     }
 }
 

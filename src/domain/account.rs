@@ -1,12 +1,16 @@
 //! A person within one tenant.
 
+use std::fmt;
+
 use super::contact::{Contact, EmailAddress, PhoneNumber};
 use super::ids::{AccountId, TenantId};
 use super::locale::Locale;
 use super::time::Timestamp;
 
 /// A person within one tenant: what is known, without the credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its `Debug` form shows ids only: names and numbers stay out of logs and panics.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     /// The tenant it belongs to.
     pub tenant: TenantId,
@@ -54,5 +58,11 @@ impl Account {
     pub fn notice_contact(&self) -> Option<Contact> {
         let email = self.email.clone().map(Contact::Email);
         email.or_else(|| self.phone.clone().map(Contact::Phone))
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
     }
 }

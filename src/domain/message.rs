@@ -119,9 +119,17 @@ impl Message {
     /// How it travels.
     #[must_use]
     pub const fn channel(&self) -> Channel {
-        match self.to {
-            Contact::Email(_) => Channel::Email,
-            Contact::Phone(_) => Channel::Sms,
+        self.to.channel()
+    }
+}
+
+impl Contact {
+    /// How messages travel to it.
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        match self {
+            Self::Email(_) => Channel::Email,
+            Self::Phone(_) => Channel::Sms,
         }
     }
 }

@@ -174,8 +174,10 @@ pub struct Policy {
     pub verification_ttl: Duration,
     /// Life of a reset link.
     pub reset_ttl: Duration,
-    /// Mails with links to one address in an hour and a day (verification, reset, notices).
+    /// Mails with links to one address (each kind counted apart).
     pub link_mails: ResendPolicy,
+    /// Mails about an account's safety to one address.
+    pub security_mails: ResendPolicy,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -220,6 +222,7 @@ impl Policy {
             verification_ttl: DAY,
             reset_ttl: 30 * MINUTE,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
+            security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
         };
         match profile {
             Profile::Classic => classic,
@@ -449,18 +452,20 @@ impl Settings {
 impl OtpSettings {
     fn apply(&self, policy: &mut Policy, set: &mut Setter<'_>) {
         let (shortest, most_tries) = if set.strict { (6, 3) } else { (4, 5) };
+        let longest = if set.strict { 300 } else { 600 };
         let sms = self.sms.clone().unwrap_or_default();
         set.number("otp.sms.length", sms.length, shortest..=10, &mut policy.sms_code.length);
-        set.seconds("otp.sms.ttl", sms.ttl, 60..=600, &mut policy.sms_code.ttl);
+        set.seconds("otp.sms.ttl", sms.ttl, 60..=longest, &mut policy.sms_code.ttl);
         set.number("otp.sms.tries", sms.tries, 1..=most_tries, &mut policy.sms_code.tries);
         let email = self.email.clone().unwrap_or_default();
         set.number("otp.email.length", email.length, 6..=10, &mut policy.email_code.length);
-        set.seconds("otp.email.ttl", email.ttl, 60..=600, &mut policy.email_code.ttl);
+        set.seconds("otp.email.ttl", email.ttl, 60..=longest, &mut policy.email_code.ttl);
         set.number("otp.email.tries", email.tries, 1..=most_tries, &mut policy.email_code.tries);
         let resend = self.resend.clone().unwrap_or_default();
-        set.seconds("otp.resend.cooldown", resend.cooldown, 15..=120, &mut policy.resend.cooldown);
-        set.number("otp.resend.per_hour", resend.per_hour, 1..=20, &mut policy.resend.per_hour);
-        set.number("otp.resend.per_day", resend.per_day, 1..=50, &mut policy.resend.per_day);
+        let (soonest, hourly, daily) = if set.strict { (30, 5, 10) } else { (15, 20, 50) };
+        set.seconds("otp.resend.cooldown", resend.cooldown, soonest..=120, &mut policy.resend.cooldown);
+        set.number("otp.resend.per_hour", resend.per_hour, 1..=hourly, &mut policy.resend.per_hour);
+        set.number("otp.resend.per_day", resend.per_day, 1..=daily, &mut policy.resend.per_day);
     }
 }
 
@@ -469,7 +474,7 @@ impl LockoutSettings {
         let most = if set.strict { 5 } else { 20 };
         let shortest = if set.strict { 1_800 } else { 60 };
         set.number("lockout.threshold", self.threshold, 1..=most, &mut policy.threshold);
-        set.seconds("lockout.window", self.window, 60..=86_400, &mut policy.window);
+        set.seconds("lockout.window", self.window, shortest..=86_400, &mut policy.window);
         set.seconds("lockout.duration", self.duration, shortest..=86_400, &mut policy.duration);
         if self.hard_limit.is_some() {
             let highest = if set.strict { 50 } else { 100 };
@@ -492,7 +497,7 @@ impl PasswordSettings {
 impl TokenSettings {
     fn apply(&self, policy: &mut TokenPolicy, set: &mut Setter<'_>) {
         const THIRTY_DAYS: u64 = 30 * 86_400;
-        let longest = if set.strict { 900 } else { 86_400 };
+        let longest = if set.strict { 600 } else { 86_400 };
         set.seconds("tokens.access_ttl", self.access_ttl, 60..=longest, &mut policy.access_ttl);
         set.seconds(
             "tokens.refresh_absolute",
@@ -506,7 +511,8 @@ impl TokenSettings {
             set.seconds("tokens.refresh_idle", self.refresh_idle, 600..=longest, &mut idle);
             policy.refresh_idle = Some(idle);
         }
-        set.seconds("tokens.refresh_grace", self.refresh_grace, 0..=300, &mut policy.refresh_grace);
+        let most_grace = if set.strict { 30 } else { 300 };
+        set.seconds("tokens.refresh_grace", self.refresh_grace, 0..=most_grace, &mut policy.refresh_grace);
         if let Some(audience) = &self.audience {
             if audience.is_empty() || audience.len() > 255 || audience.chars().any(char::is_control) {
                 set.refuse("tokens.audience", "must be 1 to 255 printable characters".to_owned());

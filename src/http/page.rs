@@ -29,17 +29,21 @@ pub struct ResetForm<'a> {
     pub action_label: &'a str,
     /// Characters a password needs at least; the server judges anyway.
     pub min_length: usize,
+    /// Why the last try was refused, if there was one.
+    pub refusal: Option<&'a str>,
 }
 
 /// A page on which a new password is chosen: posts the form members `token` and `password` to the
 /// same address.
 pub fn reset_form(locale: Locale, words: ResetForm<'_>, token: &str) -> String {
+    let refusal = words.refusal.map(|text| format!("<p role=\"alert\">{}</p>\n", HtmlEscape(text)));
     let form = format!(
-        "<form method=\"post\">\n\
+        "{}<form method=\"post\">\n\
          <input type=\"hidden\" name=\"token\" value=\"{}\">\n\
          <p><label>{} <input type=\"password\" name=\"password\" required minlength=\"{}\" \
          autocomplete=\"new-password\"></label></p>\n\
          <button type=\"submit\">{}</button>\n</form>",
+        refusal.unwrap_or_default(),
         HtmlEscape(token),
         HtmlEscape(words.password_label),
         words.min_length,
@@ -72,7 +76,8 @@ mod tests {
     #[test]
     fn nothing_a_tenant_wrote_becomes_markup() {
         let attack = "\"'><script>alert(1)</script>";
-        let words = ResetForm { title: attack, password_label: attack, action_label: attack, min_length: 15 };
+        let words =
+            ResetForm { title: attack, password_label: attack, action_label: attack, min_length: 15, refusal: None };
 
         for html in [
             confirm(Locale::En, attack, attack, attack),

@@ -113,10 +113,10 @@ impl Attempts<'_> {
         if !accounts::lock(&mut tx, tenant, account).await? {
             return Ok(false);
         }
-        put(&mut tx, tenant, account, mirror).await?;
         let (lane, until) = (mirror.lane.label(), lock.until.as_millis());
         let inserted = execute!(tx.on(), INSERT_LOCK, tenant.uuid(), lock.id.uuid(), account.uuid(), lane, until)?;
         if inserted == 1 {
+            put(&mut tx, tenant, account, mirror).await?;
             notes::write(&mut tx, notes).await?;
         }
         tx.commit().await?;

@@ -1,4 +1,4 @@
-//! Removes what no longer matters, in bounded batches, for all tenants at once. The janitor calls it.
+//! Removes what no longer matters, in bounded batches, for all tenants at once. A recurring service calls it.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! [`resolve`] names the tenant from path, host or trusted header; [`directory`] turns the name
 //! into a [`TenantContext`], the only thing below the front end that speaks for a tenant. It
 //! cannot be built any other way, so no code path can act for a tenant that was not resolved. No
-//! I/O happens here: `actors::tenants` reads the rows and swaps the directory whole.
+//! I/O happens here: `app` reads the rows and swaps the directory whole.
 
 pub mod directory;
 pub mod resolve;

@@ -13,7 +13,7 @@
 //! made it.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
@@ -26,12 +26,16 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, AttemptId, OperationId, TenantId};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lock, Reserve, Settlement};
 use crate::domain::message::{Content, Message};
-use crate::ephemeral::{AttemptSubject, Reservation, Settle};
+use crate::ephemeral::{AttemptSubject, MailCount, MailVerdict, Reservation, Settle};
 use crate::storage::Mirror;
 use crate::tenant::TenantContext;
 
 /// Pause before asking for a place again while all are in flight; plus as much jitter.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a reset's clearing is tried again, and the pause between; plus as much jitter.
+const CLEARINGS: u32 = 600;
+const CLEARING_PAUSE: Duration = Duration::from_secs(2);
 
 /// How many times one attempt may find the store cold before something is wrong with it.
 const MOST_SEEDINGS: u32 = 4;
@@ -104,6 +108,24 @@ pub(super) async fn clear(deps: &Deps, tenant: &TenantContext, account: AccountI
     Err(Failure::Unavailable)
 }
 
+/// [`clear`], and if the store is away right now, again until it is back: the password is changed
+/// and its owner is told so, the lock must not outlive it.
+pub(super) async fn clear_surely(deps: &Arc<Deps>, tenant: &TenantContext, account: AccountId) {
+    let Err(failure) = clear(deps, tenant, account).await else { return };
+    tracing::warn!(%failure, account.id = %account, "a lock outlives its reset; trying again");
+    let (deps, tenant) = (Arc::clone(deps), tenant.clone());
+    tokio::spawn(async move {
+        for _ in 0..CLEARINGS {
+            let [jitter] = deps.entropy.bytes::<1>();
+            tokio::time::sleep(CLEARING_PAUSE + CLEARING_PAUSE * u32::from(jitter) / 255).await;
+            if clear(&deps, &tenant, account).await.is_ok() {
+                return;
+            }
+        }
+        tracing::error!(account.id = %account, "a lock outlives its reset: the store stayed away");
+    });
+}
+
 /// The counter of one lane of one account (or shadow).
 pub(super) struct Attempts<'a> {
     pub deps: &'a Deps,
@@ -160,7 +182,10 @@ impl Attempts<'_> {
         match self.settle(attempt, AttemptOutcome::Failure).await? {
             Settlement::Settled { counter, version, .. } => match counter.lock.filter(|lock| lock.id == attempt) {
                 Some(lock) => {
-                    self.record(lock, counter, version).await?;
+                    // Another node met the lock first and guessed the counter: this one knows it.
+                    if !self.record(lock, counter, version).await? {
+                        self.mirror(counter, version).await?;
+                    }
                     Ok(Failed { lock: Some(lock), unwritten: None })
                 }
                 None => Ok(Failed { lock: None, unwritten: Some((counter, version)) }),
@@ -211,18 +236,20 @@ impl Attempts<'_> {
             window_ends: lock.until,
             lock: Some(lock),
         };
-        self.record(lock, counter, version + 1).await
+        self.record(lock, counter, version + 1).await.map(drop)
     }
 
-    /// Writes the lock, its event and its one mail; whoever is second changes nothing.
-    async fn record(&self, lock: Lock, counter: Counter, version: u64) -> Result<(), Failure> {
+    /// Writes the lock, its event and its one mail; false for whoever is second, who changes
+    /// nothing.
+    async fn record(&self, lock: Lock, counter: Counter, version: u64) -> Result<bool, Failure> {
         let cause = lock.lapsed.then_some("lapsed");
         let event = self.deps.event(self.tenant, self.account_id(), EventKind::AuthnLoginLock, cause);
         let Some(account) = self.account_id() else {
             // The write keeps the known and the unknown account alike in time.
-            return Ok(self.deps.storage.audit().record(&[event]).await?);
+            self.deps.storage.audit().record(&[event]).await?;
+            return Ok(true);
         };
-        let messages: Vec<_> = self.notice(lock).into_iter().collect();
+        let messages: Vec<_> = self.notice(lock).await?.into_iter().collect();
         let mirror = Mirror { lane: self.lane, counter, version };
         let notes = self.deps.notes(&messages, std::slice::from_ref(&event));
         let attempts = self.deps.storage.attempts();
@@ -231,15 +258,25 @@ impl Attempts<'_> {
         if newly {
             self.deps.postman.dispatch_all(messages);
         }
-        Ok(())
+        Ok(newly)
     }
 
-    /// One mail per lock; none for a lock that no proven wrong password made.
-    fn notice(&self, lock: Lock) -> Option<Message> {
-        let account = self.account.filter(|_| !lock.lapsed)?;
-        let to = account.notice_contact()?;
+    /// One mail per lock, within the day's ceiling; none for a lock that no proven wrong password
+    /// made.
+    async fn notice(&self, lock: Lock) -> Result<Option<Message>, Failure> {
+        let Some(account) = self.account.filter(|_| !lock.lapsed) else { return Ok(None) };
+        let Some(to) = account.notice_contact() else { return Ok(None) };
+        let mail = MailCount {
+            operation: OperationId::random(self.deps.entropy.bytes()),
+            contact: *self.deps.digests.contact(self.tenant.id(), &to).as_bytes(),
+            class: "security",
+        };
+        let ceiling = &self.tenant.policy().security_mails;
+        if self.deps.ephemeral.count_mail(self.tenant.id(), ceiling, &mail).await? != MailVerdict::Allowed {
+            return Ok(None);
+        }
         let content = Content::AccountLocked { until: lock.until };
-        Some(self.deps.message(self.tenant, to, account.locale, content, lock.until))
+        Ok(Some(self.deps.message(self.tenant, to, account.locale, content, lock.until)))
     }
 
     fn account_id(&self) -> Option<AccountId> {

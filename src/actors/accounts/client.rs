@@ -1,5 +1,7 @@
 //! What is known of the client that makes a request: where it is and which device it claims.
 
+use std::fmt;
+
 use crate::crypto::digest;
 use crate::domain::device::{DeviceProof, Standing, standing};
 use crate::domain::ids::{AccountId, TenantId};
@@ -12,7 +14,7 @@ use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
 /// The client of one request, as the front end saw it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Client {
     /// Its address as limits key it (IPv6 by /64).
     pub address_key: Option<String>,
@@ -72,5 +74,12 @@ impl Client {
         const LONGEST: usize = 120;
         let agent = self.user_agent.as_deref()?;
         Some(agent.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+    }
+}
+
+/// An address and a `User-Agent` are nobody's business in a log.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(…)")
     }
 }

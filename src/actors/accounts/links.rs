@@ -4,11 +4,14 @@
 //! MAC, and judges by conditional writes, so a link acts once on however many nodes and survives
 //! an emptied Redis.
 
+use std::sync::Arc;
+
 use super::Deps;
 use super::attempts;
 use crate::actors::ask::ReplyPort;
 use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
+use crate::actors::hasher::Choice;
 use crate::crypto::digest;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
@@ -16,7 +19,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, OperationId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, LinkRef};
-use crate::domain::password::{self, PasswordProblem};
+use crate::domain::password::PasswordProblem;
 use crate::domain::time::Timestamp;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -137,7 +140,9 @@ async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &A
         LinkPurpose::Verification => (Content::Verification(reference), policy.verification_ttl),
         LinkPurpose::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
     };
-    let expires_at = deps.clock.now() + life;
+    // An unproven registration ends with its own link, and with it every later one.
+    let whole_life = deps.clock.now() + life;
+    let expires_at = account.unverified_until.map_or(whole_life, |end| end.min(whole_life));
     let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
     let locale = ask.locale.or(account.locale);
     let message = deps.message(&ask.tenant, Contact::Email(ask.email.clone()), locale, content, link.expires_at);
@@ -172,7 +177,7 @@ pub enum ResetPasswordOutcome {
 
 /// Sets the password. Works while the account is locked, and unlocks it: whoever reads the mail
 /// is the owner.
-pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+pub(super) async fn reset_password(deps: &Arc<Deps>, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
     let tenant = &ask.tenant;
     let found = find(deps, tenant, LinkPurpose::Reset, &ask.token).await?;
     let Some((id, link)) = found.filter(|(_, link)| link.used_at.is_none()) else {
@@ -180,10 +185,10 @@ pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<Re
     };
     let account = deps.storage.accounts().find(tenant.id(), link.account).await?;
     let Some(account) = account else { return Ok(ResetPasswordOutcome::Invalid) };
-    if let Err(problem) = judge(tenant, &account, &ask.password) {
-        return Ok(ResetPasswordOutcome::Password(problem));
-    }
-    let phc = deps.hasher.hash(tenant.id(), ask.password).await?;
+    let phc = match deps.hasher.choose(tenant.id(), choice(tenant, &account, ask.password)).await? {
+        Ok(phc) => phc,
+        Err(problem) => return Ok(ResetPasswordOutcome::Password(problem)),
+    };
 
     let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("reset"))];
     let messages: Vec<_> = password_changed(deps, tenant, &account).into_iter().collect();
@@ -191,22 +196,23 @@ pub(super) async fn reset_password(deps: &Deps, ask: ResetPassword) -> Result<Re
     match deps.storage.passwords().reset(tenant.id(), id, &phc, &notes).await? {
         Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
         Reset::Done(account) => {
-            attempts::clear(deps, tenant, account).await?;
+            attempts::clear_surely(deps, tenant, account).await;
             deps.postman.dispatch_all(messages);
             Ok(ResetPasswordOutcome::Done)
         }
     }
 }
 
-/// Judges a password its owner wants to set.
-pub(super) fn judge(tenant: &TenantContext, account: &Account, password: &SecretString) -> Result<(), PasswordProblem> {
+/// A password its owner wants to set, with the words an attacker would try for them.
+pub(super) fn choice(tenant: &TenantContext, account: &Account, password: SecretString) -> Choice {
     let email = account.email.as_ref();
-    let context: Vec<_> = [email.map(EmailAddress::as_str), email.map(EmailAddress::local_part)]
+    let context = [email.map(EmailAddress::as_str), email.map(EmailAddress::local_part)]
         .into_iter()
         .chain([account.username.as_deref(), Some(tenant.name())])
         .flatten()
+        .map(str::to_owned)
         .collect();
-    password::check(&tenant.policy().password, password.expose_secret(), &context)
+    Choice { policy: tenant.policy().password, password, context }
 }
 
 /// The notice that the password is another one now.

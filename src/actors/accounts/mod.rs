@@ -182,28 +182,37 @@ pub struct Stories(Arc<Deps>);
 impl Resident for Stories {
     type Command = Command;
 
+    /// Past the lease an attempt is void anyway, and a store that never answers must not hold the
+    /// actor; whoever asked has been answered by then.
     async fn handle(&self, key: AccountKey, command: Command) {
-        let (deps, who) = (&*self.0, key.who);
-        match command {
-            Command::LogIn(ask, reply) if !reply.is_closed() => login::log_in(deps, who, ask, reply).await,
-            Command::ConfirmDevice(ask, reply) if !reply.is_closed() => {
-                answer(reply, device_code::confirm(deps, who, &ask).await);
-            }
-            Command::RequestCode(ask, reply) if !reply.is_closed() => {
-                answer(reply, phone::request_code(deps, who, &ask).await);
-            }
-            Command::VerifyCode(ask, reply) if !reply.is_closed() => {
-                answer(reply, phone::verify_code(deps, who, &ask).await);
-            }
-            Command::MailLink(ask, purpose, reply) if !reply.is_closed() => {
-                links::mail(deps, who, &ask, purpose, reply).await;
-            }
-            Command::ChangePassword(ask, reply) if !reply.is_closed() => {
-                answer(reply, password::change(deps, ask).await);
-            }
-            // The client has gone before anything was begun: nothing counts.
-            _ => {}
+        let story = tell(&self.0, key.who, command);
+        if tokio::time::timeout(self.0.timings.lease, story).await.is_err() {
+            tracing::warn!("a story was cut off: a store did not answer");
         }
+    }
+}
+
+/// One line per command.
+async fn tell(deps: &Deps, who: Who, command: Command) {
+    match command {
+        Command::LogIn(ask, reply) if !reply.is_closed() => login::log_in(deps, who, ask, reply).await,
+        Command::ConfirmDevice(ask, reply) if !reply.is_closed() => {
+            answer(reply, device_code::confirm(deps, who, &ask).await);
+        }
+        Command::RequestCode(ask, reply) if !reply.is_closed() => {
+            answer(reply, phone::request_code(deps, who, &ask).await);
+        }
+        Command::VerifyCode(ask, reply) if !reply.is_closed() => {
+            answer(reply, phone::verify_code(deps, who, &ask).await);
+        }
+        Command::MailLink(ask, purpose, reply) if !reply.is_closed() => {
+            links::mail(deps, who, &ask, purpose, reply).await;
+        }
+        Command::ChangePassword(ask, reply) if !reply.is_closed() => {
+            answer(reply, password::change(deps, ask).await);
+        }
+        // The client has gone before anything was begun: nothing counts.
+        _ => {}
     }
 }
 
@@ -294,7 +303,7 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn register_phone(&self, ask: RegisterPhone) -> Result<RegisterPhoneOutcome, Failure> {
-        self.in_time(phone::register(&self.deps, ask)).await
+        self.to_its_end(|deps| async move { phone::register(&deps, ask).await }).await
     }
 
     /// Registers with e-mail and password.
@@ -302,7 +311,7 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn register_email(&self, ask: RegisterEmail) -> Result<RegisterEmailOutcome, Failure> {
-        self.in_time(registration::register(&self.deps, ask)).await
+        self.to_its_end(|deps| async move { registration::register(&deps, ask).await }).await
     }
 
     /// Whether a verification link still does something; asked by its page.
@@ -326,7 +335,8 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn verify_email(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
-        self.in_time(links::verify_email(&self.deps, tenant, token)).await
+        let (tenant, token) = (tenant.clone(), token.clone());
+        self.to_its_end(|deps| async move { links::verify_email(&deps, &tenant, &token).await }).await
     }
 
     /// Mails another verification link, if there is something to verify.
@@ -352,7 +362,7 @@ impl Accounts {
     /// # Errors
     /// [`Failure`] if nothing was decided.
     pub async fn reset_password(&self, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
-        self.in_time(links::reset_password(&self.deps, ask)).await
+        self.to_its_end(|deps| async move { links::reset_password(&deps, ask).await }).await
     }
 
     /// Whose actor serves a contact: its account's, or a shadow's. One query either way.
@@ -373,8 +383,22 @@ impl Accounts {
         ask(self.deps.timings.ask, |reply| self.directory.deliver(key, command(reply))).await?
     }
 
-    /// A story that needs no mailbox still ends in time.
-    async fn in_time<T>(&self, story: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(self.deps.timings.ask, story).await.unwrap_or(Err(Failure::Unavailable))
+    /// Only asks: may be cut off at any point.
+    async fn in_time<T>(&self, question: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.deps.timings.ask, question).await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    /// A story that changes something goes on though its client hangs up half-way.
+    async fn to_its_end<T, F>(&self, story: impl FnOnce(Arc<Deps>) -> F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let bounded = tokio::time::timeout(self.deps.timings.lease, story(Arc::clone(&self.deps)));
+        match tokio::time::timeout(self.deps.timings.ask, tokio::spawn(bounded)).await {
+            Ok(Ok(Ok(outcome))) => outcome,
+            Ok(Err(_panicked)) => Err(Failure::Internal),
+            Ok(Ok(Err(_))) | Err(_) => Err(Failure::Unavailable),
+        }
     }
 }

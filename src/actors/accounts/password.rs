@@ -75,10 +75,10 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     }
     attempts.succeed(attempt).await?;
 
-    if let Err(problem) = links::judge(tenant, &account, &ask.new) {
-        return Ok(ChangePasswordOutcome::Password(problem));
-    }
-    let phc = deps.hasher.hash(tenant.id(), ask.new).await?;
+    let phc = match deps.hasher.choose(tenant.id(), links::choice(tenant, &account, ask.new)).await? {
+        Ok(phc) => phc,
+        Err(problem) => return Ok(ChangePasswordOutcome::Password(problem)),
+    };
     let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("change"))];
     let messages: Vec<_> = links::password_changed(deps, tenant, &account).into_iter().collect();
     let notes = deps.notes(&messages, &events);

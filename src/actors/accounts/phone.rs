@@ -78,7 +78,7 @@ pub struct VerifyCode {
     /// The canonical number.
     pub phone: PhoneNumber,
     /// The digits, tidied.
-    pub code: String,
+    pub code: SecretString,
     /// Who asks.
     pub client: Client,
 }
@@ -107,7 +107,7 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
         lane,
         wanted: None,
-        code: &ask.code,
+        code: ask.code.expose_secret(),
     };
     let challenge = match codes::check(deps, &answer).await? {
         Checked::Right(challenge) => challenge,
@@ -153,7 +153,7 @@ fn grant_digest(deps: &Deps, tenant: &TenantContext, phone: &PhoneNumber, client
 }
 
 /// A registration of a proven number.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegisterPhone {
     /// In which tenant.
     pub tenant: TenantContext,

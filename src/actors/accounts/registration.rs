@@ -2,21 +2,21 @@
 
 use super::Deps;
 use super::client::Client;
-use super::entry;
+use super::{entry, links};
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, OperationId};
 use crate::domain::message::{Content, LinkRef};
-use crate::domain::password::{self, PasswordProblem};
+use crate::domain::password::PasswordProblem;
 use crate::ephemeral::{MailCount, MailVerdict};
-use crate::secret::{ExposeSecret as _, SecretString};
+use crate::secret::SecretString;
 use crate::storage::{EmailRegistered, EmailRegistration, LinkPurpose, NewLink};
 use crate::tenant::TenantContext;
 
 /// A registration with e-mail and password.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegisterEmail {
     /// In which tenant.
     pub tenant: TenantContext,
@@ -50,15 +50,15 @@ pub enum RegisterEmailOutcome {
 /// where the answer must not tell; the work is the same in both cases.
 pub(super) async fn register(deps: &Deps, ask: RegisterEmail) -> Result<RegisterEmailOutcome, Failure> {
     let tenant = &ask.tenant;
-    let context = [ask.email.as_str(), ask.email.local_part(), ask.username.as_str(), tenant.name()];
-    if let Err(problem) = password::check(&tenant.policy().password, ask.password.expose_secret(), &context) {
-        return Ok(RegisterEmailOutcome::Password(problem));
-    }
-    // Hashed before looking: the time must not tell who exists.
-    let phc = deps.hasher.hash(tenant.id(), ask.password.clone()).await?;
+    // Hashed and counted before looking: neither time nor an outage may tell who exists.
+    let account = account(deps, &ask);
+    let phc = match deps.hasher.choose(tenant.id(), links::choice(tenant, &account, ask.password.clone())).await? {
+        Ok(phc) => phc,
+        Err(problem) => return Ok(RegisterEmailOutcome::Password(problem)),
+    };
+    let owner_may_be_told = count_mail(deps, &ask).await?;
 
     let now = deps.clock.now();
-    let account = account(deps, &ask);
     let (device, device_token) = entry::token_device(deps, &ask.client);
     let mut devices = vec![device];
     devices.extend(entry::user_agent_device(deps, tenant, account.id, &ask.client));
@@ -84,7 +84,9 @@ pub(super) async fn register(deps: &Deps, ask: RegisterEmail) -> Result<Register
         }
         EmailRegistered::EmailTaken if tenant.policy().discloses_existing => Ok(RegisterEmailOutcome::Exists),
         EmailRegistered::EmailTaken => {
-            tell_the_owner(deps, &ask).await?;
+            if owner_may_be_told {
+                tell_the_owner(deps, &ask).await?;
+            }
             Ok(RegisterEmailOutcome::Accepted { device_token })
         }
     }
@@ -109,19 +111,25 @@ fn account(deps: &Deps, ask: &RegisterEmail) -> Account {
     }
 }
 
-/// "Someone tried to register with your address", within the ceiling of such mails.
-async fn tell_the_owner(deps: &Deps, ask: &RegisterEmail) -> Result<(), Failure> {
-    let to = Contact::Email(ask.email.clone());
+/// Whether this address may get another mail about registrations.
+async fn count_mail(deps: &Deps, ask: &RegisterEmail) -> Result<bool, Failure> {
     let mail = MailCount {
         operation: OperationId::random(deps.entropy.bytes()),
-        contact: *deps.digests.contact(ask.tenant.id(), &to).as_bytes(),
-        class: "already_registered",
+        contact: *deps.digests.contact(ask.tenant.id(), &Contact::Email(ask.email.clone())).as_bytes(),
+        class: "registration",
     };
     let counted = deps.ephemeral.count_mail(ask.tenant.id(), &ask.tenant.policy().link_mails, &mail).await?;
-    if counted == MailVerdict::Allowed {
-        let not_after = deps.clock.now() + ask.tenant.policy().verification_ttl;
-        let message = deps.message(&ask.tenant, to, None, Content::AlreadyRegistered, not_after);
-        deps.post(message).await?;
-    }
-    Ok(())
+    Ok(counted == MailVerdict::Allowed)
+}
+
+/// "Someone tried to register with your address", in the owner's language.
+async fn tell_the_owner(deps: &Deps, ask: &RegisterEmail) -> Result<(), Failure> {
+    let to = Contact::Email(ask.email.clone());
+    let accounts = deps.storage.accounts();
+    let locale = match accounts.find_id(ask.tenant.id(), &to).await? {
+        Some(id) => accounts.find(ask.tenant.id(), id).await?.and_then(|owner| owner.locale),
+        None => None,
+    };
+    let not_after = deps.clock.now() + ask.tenant.policy().verification_ttl;
+    deps.post(deps.message(&ask.tenant, to, locale, Content::AlreadyRegistered, not_after)).await
 }

@@ -18,6 +18,8 @@ use self::queue::FairQueue;
 pub use self::queue::Priority;
 use crate::crypto::password_hash::{Memory, PasswordHashError, PasswordHasher, Verification};
 use crate::domain::ids::TenantId;
+use crate::domain::password::{self, PasswordProblem};
+use crate::domain::policy::PasswordPolicy;
 use crate::entropy::Entropy;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::telemetry;
@@ -84,6 +86,20 @@ enum Task {
         password: SecretString,
         reply: oneshot::Sender<Result<SecretString, HashError>>,
     },
+    Choose {
+        choice: Choice,
+        reply: oneshot::Sender<Result<Result<SecretString, PasswordProblem>, HashError>>,
+    },
+}
+
+/// A password someone wants to set: judged, then hashed.
+pub struct Choice {
+    /// The rules it must meet.
+    pub policy: PasswordPolicy,
+    /// The password, normalised.
+    pub password: SecretString,
+    /// Words an attacker would try for this person.
+    pub context: Vec<String>,
 }
 
 impl Hasher {
@@ -127,6 +143,21 @@ impl Hasher {
     pub async fn hash(&self, tenant: TenantId, password: SecretString) -> Result<SecretString, HashError> {
         let (reply, answer) = oneshot::channel();
         self.queue(tenant, Priority::Stranger, Task::Hash { password, reply });
+        answer.await.unwrap_or(Err(HashError::Shed))
+    }
+
+    /// Judges a new password and hashes it if it meets the rules. Judging belongs here too: telling
+    /// how common a crafted text is takes as long as several hashes.
+    ///
+    /// # Errors
+    /// [`HashError`]; a broken rule is an outcome.
+    pub async fn choose(
+        &self,
+        tenant: TenantId,
+        choice: Choice,
+    ) -> Result<Result<SecretString, PasswordProblem>, HashError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(tenant, Priority::Stranger, Task::Choose { choice, reply });
         answer.await.unwrap_or(Err(HashError::Shed))
     }
 
@@ -196,10 +227,22 @@ impl Shared {
             }
             Task::Hash { reply, .. } if reply.is_closed() => {}
             Task::Hash { password, reply } => {
-                let hashed = self.passwords.hash(password.expose_secret(), &self.entropy, memory);
-                let _nobody_waits = reply.send(hashed.map(SecretString::from).map_err(HashError::from));
+                let _nobody_waits = reply.send(self.hash(&password, memory));
+            }
+            Task::Choose { reply, .. } if reply.is_closed() => {}
+            Task::Choose { choice, reply } => {
+                let context: Vec<_> = choice.context.iter().map(String::as_str).collect();
+                let chosen = match password::check(&choice.policy, choice.password.expose_secret(), &context) {
+                    Ok(()) => self.hash(&choice.password, memory).map(Ok),
+                    Err(problem) => Ok(Err(problem)),
+                };
+                let _nobody_waits = reply.send(chosen);
             }
         }
+    }
+
+    fn hash(&self, password: &SecretString, memory: &mut Memory) -> Result<SecretString, HashError> {
+        Ok(self.passwords.hash(password.expose_secret(), &self.entropy, memory)?.into())
     }
 }
 

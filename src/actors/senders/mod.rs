@@ -15,7 +15,7 @@ mod render;
 mod sender;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use ractor::{ActorCell, ActorRef};
@@ -80,6 +80,15 @@ impl Postman {
         self.hand_over(Claimed { message, claim: FIRST_CLAIM, attempts: 0 });
     }
 
+    /// Whether anything can leave over a channel at all.
+    #[must_use]
+    pub fn can_send(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Email => self.0.office.email.is_set_up(),
+            Channel::Sms => self.0.office.sms.is_set_up(),
+        }
+    }
+
     /// Sends messages whose rows this node has just written.
     pub fn dispatch_all(&self, messages: Vec<Message>) {
         for message in messages {
@@ -100,7 +109,7 @@ impl Postman {
         let sender = found.or_else(|| self.start(key));
         // Without a sender the row waits for its lease to end: nothing is lost.
         if let Some(sender) = sender
-            && sender.cast(Post(claimed)).is_err()
+            && sender.cast(Post { claimed, taken: Instant::now() }).is_err()
         {
             self.0.senders.remove_if(&key, |_, known| known.get_id() == sender.get_id());
         }

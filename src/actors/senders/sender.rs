@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, SpawnErr};
 use tokio::sync::Semaphore;
@@ -24,8 +24,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// A message to send, in the words of the outbox.
-pub(super) struct Post(pub(super) Claimed);
+/// A message to send, and since when its row is this node's.
+pub(super) struct Post {
+    pub(super) claimed: Claimed,
+    pub(super) taken: Instant,
+}
 
 struct Sender {
     office: Arc<Office>,
@@ -51,7 +54,7 @@ impl Actor for Sender {
 
     /// Hands each message to a task of its own and is ready for the next, so the mailbox never
     /// holds more than what arrives between two polls; the line is counted here instead.
-    async fn handle(&self, _: ActorRef<Post>, Post(claimed): Post, (): &mut ()) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _: ActorRef<Post>, post: Post, (): &mut ()) -> Result<(), ActorProcessingErr> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= LINE {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Ok(()); // its lease will end
@@ -60,7 +63,7 @@ impl Actor for Sender {
         let (waiting, places) = (Arc::clone(&self.waiting), Arc::clone(&self.places));
         self.office.under_way.spawn(async move {
             if let Ok(_place) = places.acquire().await {
-                office.send(channel, &claimed).await;
+                office.send(channel, &post).await;
             }
             waiting.fetch_sub(1, Ordering::Relaxed);
         });
@@ -69,9 +72,14 @@ impl Actor for Sender {
 }
 
 impl Office {
-    /// Renders, sends, and writes down what became of it.
-    async fn send(&self, channel: Channel, claimed: &Claimed) {
-        let message = &claimed.message;
+    /// Renders, sends, and writes down what became of it: within the lease, or not at all. Half of
+    /// it is for waiting in line and half for the send, so that a row which another claim has taken
+    /// over is never being sent twice at once.
+    async fn send(&self, channel: Channel, post: &Post) {
+        let (claimed, message) = (&post.claimed, &post.claimed.message);
+        if post.taken.elapsed() > self.lease / 2 {
+            return; // its lease will end, and whoever claims it then sends it
+        }
         let now = self.clock.now();
         if message.not_after <= now {
             return; // a code is never sent past its life; the claimer marks the row as expired
@@ -81,7 +89,10 @@ impl Office {
             Channel::Sms => &self.sms,
         };
         let outcome = match self.renderer.envelope(message, now) {
-            Ok(envelope) => transport.send(&envelope).await,
+            Ok(envelope) => match tokio::time::timeout(self.lease / 2, transport.send(&envelope)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(DeliveryError::unknown("lease_ended")),
+            },
             Err(error) => {
                 tracing::error!(%error, template = message.content.template(), "a message cannot be rendered");
                 return self.settle(claimed, Settled::Dead { reason: "render" }).await;

@@ -1,6 +1,7 @@
 //! From the members of a request to the types that the rest of the house trusts.
 //!
-//! Every problem of a body is collected, so that a person who made three mistakes reads of three.
+//! Members of the right type are all judged before anything is answered, so that a person whose name
+//! and address are both wrong reads of both.
 
 use std::time::Duration;
 

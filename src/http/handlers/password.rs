@@ -11,6 +11,7 @@ use crate::actors::accounts::{
     ChangePassword, ChangePasswordOutcome, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome,
 };
 use crate::domain::locale::Locale;
+use crate::domain::password::{PasswordProblem, normalise};
 use crate::http::gate::{self, Gate};
 use crate::http::page::{self, ResetForm};
 use crate::http::problem::{Problem, ProblemCode};
@@ -69,41 +70,49 @@ pub(super) async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
     if !gate.accounts.reset_is_live(&tenant, &token).await? {
         return dead_link(&tenant, &request);
     }
-    Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token)).no_store())
+    Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token, None)).no_store())
 }
 
-fn form(tenant: &TenantContext, locale: Locale, token: &SecretString) -> String {
-    let min_length = tenant.policy().password.min_length;
-    let words = match locale {
-        Locale::En => {
-            ResetForm { title: "New password", password_label: "New password", action_label: "Save", min_length }
-        }
-        Locale::Fr => ResetForm {
-            title: "Nouveau mot de passe",
-            password_label: "Nouveau mot de passe",
-            action_label: "Enregistrer",
-            min_length,
-        },
+fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: Option<&str>) -> String {
+    let (title, action_label) = match locale {
+        Locale::En => ("New password", "Save"),
+        Locale::Fr => ("Nouveau mot de passe", "Enregistrer"),
     };
+    let min_length = tenant.policy().password.min_length;
+    let words = ResetForm { title, password_label: title, action_label, min_length, refusal };
     page::reset_form(locale, words, token.expose_secret())
+}
+
+/// Why a password was refused, for the person at the page.
+fn refusal(problem: PasswordProblem, locale: Locale) -> String {
+    match (problem, locale) {
+        (PasswordProblem::TooShort { min }, Locale::En) => format!("At least {min} characters, please."),
+        (PasswordProblem::TooShort { min }, Locale::Fr) => format!("Au moins {min} caractères, s'il vous plaît."),
+        (PasswordProblem::TooLong { max }, Locale::En) => format!("At most {max} characters, please."),
+        (PasswordProblem::TooLong { max }, Locale::Fr) => format!("Au plus {max} caractères, s'il vous plaît."),
+        (PasswordProblem::TooCommon, Locale::En) => "This password is too easy to guess.".to_owned(),
+        (PasswordProblem::TooCommon, Locale::Fr) => "Ce mot de passe est trop facile à deviner.".to_owned(),
+    }
 }
 
 /// `POST /api/auth/password/reset/{token}`: what that page posts.
 pub(super) async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let (token, locale) = (link_token(&request), locale(&tenant, &request));
-    let form_body = request.form().await?;
-    let typed = form_body.get("password").unwrap_or_default();
-    let Ok(password) = body::password(typed, "/password") else {
-        return Ok(Reply::html(StatusCode::BAD_REQUEST, form(&tenant, locale, &token)).no_store());
+    let posted = request.form().await?;
+    let again = |problem| {
+        let page = form(&tenant, locale, &token, Some(&refusal(problem, locale)));
+        Ok(Reply::html(StatusCode::BAD_REQUEST, page).no_store())
+    };
+    let password = match normalise(posted.get("password").unwrap_or_default()) {
+        Ok(password) => password.into(),
+        Err(problem) => return again(problem),
     };
     let ask = ResetPassword { tenant: tenant.clone(), token: token.clone(), password };
 
     match gate.accounts.reset_password(ask).await? {
         ResetPasswordOutcome::Invalid => dead_link(&tenant, &request),
-        ResetPasswordOutcome::Password(_) => {
-            Ok(Reply::html(StatusCode::BAD_REQUEST, form(&tenant, locale, &token)).no_store())
-        }
+        ResetPasswordOutcome::Password(problem) => again(problem),
         ResetPasswordOutcome::Done => {
             let page = match locale {
                 Locale::En => page::notice(locale, "Password changed", "You can sign in now."),

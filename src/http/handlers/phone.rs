@@ -60,7 +60,7 @@ pub(super) async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer
     let body: VerifyCodeBody = request.json().await?;
     body::client_id(body.client_id.as_deref())?;
     let phone = body::phone(&body.phone, &tenant)?;
-    let ask = VerifyCode { tenant: tenant.clone(), phone, code: tidy_code(&body.code), client };
+    let ask = VerifyCode { tenant: tenant.clone(), phone, code: tidy_code(&body.code).into(), client };
 
     match gate.accounts.verify_code(ask).await? {
         VerifyCodeOutcome::Code(CodeOutcome::SignedIn(entry)) => {

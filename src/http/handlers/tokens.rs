@@ -9,7 +9,7 @@ use serde_json::json;
 use super::body;
 use crate::actors::sessions::RefreshOutcome;
 use crate::http::gate::{self, Gate};
-use crate::http::problem::ProblemCode;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::Answer;
@@ -39,22 +39,28 @@ pub(super) async fn refresh(gate: Arc<Gate>, mut request: Request) -> Answer {
     }
 }
 
-/// `POST /api/auth/logout` with an access token, or with a refresh token in the body; `?all=true`
-/// ends every session of the person.
+/// `POST /api/auth/logout` with an access token, or with a refresh token in the body (an app whose
+/// access token has run out still has that one); `?all=true` ends every session of the person.
 pub(super) async fn logout(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
-    if request.bearer()?.is_some() {
-        let caller = gate.caller(&tenant, &request).await?;
-        if request.query("all").as_deref() == Some("true") {
-            gate.sessions.end_all(&tenant, caller.account.id).await?;
-        } else {
-            gate.sessions.end(&tenant, caller.account.id, caller.session.id).await?;
+    let all = request.query("all").as_deref() == Some("true");
+    let (account, session) = match gate.caller(&tenant, &request).await {
+        Ok(caller) => (caller.account.id, caller.session.id),
+        Err(refused) if is_about_the_token(&refused) => {
+            let body: RefreshBody = request.json().await.map_err(|_| refused)?;
+            let owner = gate.sessions.owner_of_refresh(&tenant, &body.refresh_token).await?;
+            owner.ok_or(ProblemCode::InvalidToken)?
         }
+        Err(problem) => return Err(problem),
+    };
+    if all {
+        gate.sessions.end_all(&tenant, account).await?;
     } else {
-        let body: RefreshBody = request.json().await.map_err(|_| ProblemCode::MissingToken)?;
-        if !gate.sessions.end_by_refresh(&tenant, &body.refresh_token).await? {
-            return Err(ProblemCode::InvalidToken.into());
-        }
+        gate.sessions.end(&tenant, account, session).await?;
     }
     Ok(body::message(StatusCode::OK, "Logged out"))
+}
+
+fn is_about_the_token(problem: &Problem) -> bool {
+    matches!(problem.code(), ProblemCode::MissingToken | ProblemCode::InvalidToken)
 }
