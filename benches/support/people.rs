@@ -30,23 +30,21 @@ pub(crate) async fn prove_email(gateway: &Gateway, http: &Client, email: &str) {
     assert_eq!(reply.status(), 200, "verify {email}");
 }
 
-/// Registers a number; a code was sent to it on the way.
-pub(crate) async fn register_phone(gateway: &Gateway, http: &Client, phone: &str) {
-    request_code(gateway, http, phone).await;
-    let answer = json!({ "phone": phone, "code": gateway.mailbox.code(phone) });
-    let proven = gateway.post(http, "/auth/verify-code", &answer).send().await.unwrap();
-    let proven: Value = proven.json().await.unwrap();
-    let body = json!({
-        "phone": phone, "first_name": "Awa", "last_name": "Diop", "registration_token": proven["registration_token"],
-    });
-    let reply = gateway.post(http, "/auth/register", &body).send().await.unwrap();
-    assert_eq!(reply.status(), 201, "register {phone}");
-}
-
-/// Asks for a code by SMS.
-pub(crate) async fn request_code(gateway: &Gateway, http: &Client, phone: &str) {
+/// Proves a number with a code, and gives what registers it.
+pub(crate) async fn prove_phone(gateway: &Gateway, http: &Client, phone: &str) -> Value {
     let sent = gateway.post(http, "/auth/request-code", &json!({ "phone": phone })).send().await.unwrap();
     assert_eq!(sent.status(), 200, "request-code {phone}");
+    let answer = json!({ "phone": phone, "code": gateway.mailbox.code(phone) });
+    let proven = gateway.post(http, "/auth/verify-code", &answer).send().await.unwrap();
+    proven.json::<Value>().await.unwrap()["registration_token"].take()
+}
+
+/// Registers a number.
+pub(crate) async fn register_phone(gateway: &Gateway, http: &Client, phone: &str) {
+    let token = prove_phone(gateway, http, phone).await;
+    let body = json!({ "phone": phone, "first_name": "Awa", "last_name": "Diop", "registration_token": token });
+    let reply = gateway.post(http, "/auth/register", &body).send().await.unwrap();
+    assert_eq!(reply.status(), 201, "register {phone}");
 }
 
 /// A Senegalese mobile number.
