@@ -261,10 +261,11 @@ fn a_domain_that_is_no_bare_host_is_left_out() {
 }
 
 #[test]
-fn lives_are_told_in_words_and_never_too_long() {
+fn lives_are_told_in_words_to_the_nearest_minute() {
     let cases = [
         (30, "1 minute", "1 minute"),
-        (119, "1 minute", "1 minute"),
+        (89, "1 minute", "1 minute"),
+        (299, "5 minutes", "5 minutes"),
         (300, "5 minutes", "5 minutes"),
         (3_600, "1 hour", "1 heure"),
         (5_400, "90 minutes", "90 minutes"),
