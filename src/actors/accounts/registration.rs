@@ -1,5 +1,7 @@
 //! Registering with e-mail and password.
 
+use std::time::Duration;
+
 use super::Deps;
 use super::client::Client;
 use super::{entry, links};
@@ -10,6 +12,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, OperationId};
 use crate::domain::message::{Content, LinkRef};
 use crate::domain::password::PasswordProblem;
+use crate::domain::policy::ResendPolicy;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::SecretString;
 use crate::storage::{EmailRegistered, EmailRegistration, LinkPurpose, NewLink};
@@ -118,7 +121,9 @@ async fn count_mail(deps: &Deps, ask: &RegisterEmail) -> Result<bool, Failure> {
         contact: *deps.digests.contact(ask.tenant.id(), &Contact::Email(ask.email.clone())).as_bytes(),
         class: "registration",
     };
-    let counted = deps.ephemeral.count_mail(ask.tenant.id(), &ask.tenant.policy().link_mails, &mail).await?;
+    // No cooldown: an owner who has just registered is told of the next one at once.
+    let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..ask.tenant.policy().link_mails };
+    let counted = deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await?;
     Ok(counted == MailVerdict::Allowed)
 }
 

@@ -95,31 +95,22 @@ async fn shadows_do_not_count_in_the_cap() {
 async fn what_finds_no_place_in_the_mailbox_is_busy_and_the_place_comes_back() {
     let resident = Obedient::new();
     let (accounts, tree) = directory(resident.clone(), bounds(3, 10, LONG)).await;
-    let mut waiting = tokio::task::JoinSet::new();
+    let mut answers = Vec::new();
     for _ in 0..3 {
-        let accounts = accounts.clone();
-        waiting.spawn(async move { tell(&accounts, account(1), Order::PassTheGate).await });
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        accounts.deliver(account(1), Order::PassTheGate(reply)).await.unwrap();
+        answers.push(answer);
     }
-    resident.entered.notified().await;
-    // The other two are on their way into the mailbox.
-    let mut refused = tell_until_busy(&accounts).await;
 
-    assert_eq!(refused.pop(), Some(AskError::Busy));
+    let (reply, _refused) = tokio::sync::oneshot::channel();
+    assert_eq!(accounts.deliver(account(1), Order::Echo(reply)).await, Err(AskError::Busy));
     tell(&accounts, account(2), Order::Echo).await.unwrap();
     resident.gate.add_permits(10);
-    assert!(waiting.join_all().await.into_iter().all(|answer| answer.is_ok()));
+    for answer in answers {
+        answer.await.unwrap();
+    }
     tell(&accounts, account(1), Order::Echo).await.unwrap();
     tree.stop().await;
-}
-
-/// Short asks until one finds the mailbox full; those before it give up and keep their places.
-async fn tell_until_busy(accounts: &Directory<Obedient>) -> Vec<AskError> {
-    let mut refusals = Vec::new();
-    while refusals.last() != Some(&AskError::Busy) {
-        let short = Duration::from_millis(20);
-        refusals.push(ask(short, |reply| accounts.deliver(account(1), Order::Echo(reply))).await.unwrap_err());
-    }
-    refusals
 }
 
 #[tokio::test(flavor = "multi_thread")]
