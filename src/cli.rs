@@ -100,8 +100,9 @@ enum Stop {
 }
 
 impl Stop {
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` hands errors in")]
+    fn failed(error: impl std::error::Error) -> Self {
+        Self::Failed(telemetry::causes(&error))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::ephemeral::redis::{RedisSettings, RedisStore};
 use crate::ephemeral::{EphemeralError, EphemeralStore};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{NewTenant, PoolSettings, Storage, StorageError, Target};
+use crate::telemetry::causes;
 use crate::tenant::Tenants;
 
 /// How long a start waits for its stores.
@@ -121,7 +122,7 @@ pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc
 }
 
 /// Tries again for a while: at a start of everything at once, a store may be a little later.
-async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+async fn patiently<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(
     what: &'static str,
     passes: impl Fn(&E) -> bool,
     attempt: impl Fn() -> F,
@@ -130,7 +131,7 @@ async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     loop {
         match attempt().await {
             Err(error) if passes(&error) && Instant::now() < deadline => {
-                tracing::warn!(%error, "{what} does not answer yet; trying again");
+                tracing::warn!(error = causes(&error), "{what} does not answer yet; trying again");
                 tokio::time::sleep(PATIENCE_PAUSE).await;
             }
             outcome => return outcome,

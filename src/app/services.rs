@@ -25,6 +25,10 @@ const TENANT_POLL: Duration = Duration::from_millis(500);
 /// How often the stores are asked whether they are there.
 const HEALTH_POLL: Duration = Duration::from_millis(500);
 
+/// What a store has to answer within to count as there: a connection that swallows everything gives
+/// no error by itself.
+const PING_DEADLINE: Duration = Duration::from_secs(1);
+
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
 
@@ -160,7 +164,24 @@ impl Services {
 
     /// Asks both stores whether they are there.
     pub(super) async fn check(&self) {
-        self.readiness.storage.store(self.storage.ping().await.is_ok(), Ordering::SeqCst);
-        self.readiness.ephemeral.store(self.ephemeral.ping().await.is_ok(), Ordering::SeqCst);
+        let (storage, ephemeral) = tokio::join!(answers(self.storage.ping()), answers(self.ephemeral.ping()));
+        self.readiness.storage.store(storage, Ordering::SeqCst);
+        self.readiness.ephemeral.store(ephemeral, Ordering::SeqCst);
+    }
+}
+
+async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(tokio::time::timeout(PING_DEADLINE, ping).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_swallows_the_question_is_not_there() {
+        assert!(answers(async { Ok::<_, Infallible>(()) }).await);
+        assert!(!answers(async { Err(()) }).await);
+        assert!(!answers(std::future::pending::<Result<(), Infallible>>()).await);
     }
 }
