@@ -3,7 +3,8 @@
 //! ```text
 //!   start: self-test ─► keys ─► storage (migrate, master key, default tenant) ─► ephemeral (check)
 //!          ─► tenants ─► actors ─► services ─► admin listener ─► public listener ─► ready
-//!   stop:  not ready ─► listeners drain ─► account actors finish ─► services end ─► stores close
+//!   stop:  not ready ─► listeners drain ─► services end ─► account actors finish ─► messages under way
+//!          are sent ─► stores close
 //! ```
 //!
 //! Nothing here decides anything about a request; everything here could fail, and says so in one
@@ -252,6 +253,8 @@ impl App {
         for listener in self.listeners {
             let _ended = listener.finished.await;
         }
+        // Before the postman is drained, or the next round would claim messages for it to begin.
+        self.tree.stop_services(left()).await;
         self.accounts.drain(left()).await;
         self.postman.drain(left()).await;
         drop(self.accounts);
