@@ -7,6 +7,7 @@
 
 pub mod queue;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -165,7 +166,11 @@ impl Shared {
                 metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
                 continue; // dropping the reply port tells the caller
             }
-            self.work_on(job.task, &mut memory);
+            // One job's panic costs that job: its caller reads the dropped reply port as shed.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
+            if worked.is_err() {
+                memory = Memory::new();
+            }
         }
     }
 
