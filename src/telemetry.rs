@@ -44,9 +44,11 @@ pub const HASH_QUEUE_DEPTH: &str = "guichet_hash_queue_depth";
 pub const OUTBOX_DEPTH: &str = "guichet_outbox_depth";
 /// Gauge: age of the oldest unsettled message, in seconds.
 pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
-/// Counter: requests answered. Labels: `route` (its pattern), `method`, `status`.
+/// Counter: requests. Labels: `route` (its pattern), `method`, `status` (499: the client left before
+/// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
-/// Histogram: seconds from a request's headers to its answer. Labels: `route`, `method`.
+/// Histogram: seconds from a request's headers to its answer or its client's leaving. Labels: `route`,
+/// `method`.
 pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 /// Gauge: open connections, both listeners.
 pub const CONNECTIONS: &str = "guichet_connections";
@@ -192,7 +194,7 @@ fn describe() {
     describe_gauge!(HASH_QUEUE_DEPTH, "Hashes waiting for a thread.");
     describe_gauge!(OUTBOX_DEPTH, "Messages not yet settled.");
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
-    describe_counter!(HTTP_REQUESTS, "Requests answered.");
+    describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
     describe_counter!(SHED, "Work refused to protect the rest.");
