@@ -76,6 +76,8 @@ struct Job {
 }
 
 enum Task {
+    #[cfg(test)]
+    Break,
     Verify {
         password: SecretString,
         phc: Option<SecretString>,
@@ -190,6 +192,8 @@ impl Shared {
 
     fn work_on(&self, task: Task, memory: &mut Memory) {
         match task {
+            #[cfg(test)]
+            Task::Break => unreachable!("as a fault of ours would"),
             Task::Verify { reply, .. } if reply.is_closed() => {}
             Task::Verify { password, phc, reply } => {
                 let password = password.expose_secret();
@@ -252,6 +256,15 @@ mod tests {
         let (hasher, tenant) = (hasher(16, Duration::ZERO), TenantId::random([1; 16]));
 
         assert_eq!(hasher.hash(tenant, secret("late")).await.unwrap_err(), HashError::Shed);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_costs_no_thread() {
+        let (hasher, tenant) = (hasher(16, Duration::from_secs(10)), TenantId::random([1; 16]));
+
+        hasher.queue(tenant, Priority::Stranger, Task::Break);
+
+        assert!(hasher.hash(tenant, secret("next")).await.is_ok());
     }
 
     #[tokio::test]
