@@ -100,8 +100,8 @@ enum Stop {
 }
 
 impl Stop {
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    fn failed(error: impl std::error::Error) -> Self {
+        Self::Failed(telemetry::causes(&error))
     }
 }
 
@@ -213,8 +213,8 @@ fn check_config(config: &Config) -> Result<(), Stop> {
 }
 
 async fn open(config: &Config, migrate: bool) -> Result<Storage, Stop> {
-    let keys = Keys::load(config, &Entropy::system()).map_err(Stop::failed)?;
-    app::open_storage(config, &Digests::new(&keys.master), migrate).await.map_err(Stop::failed)
+    let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
+    app::open_storage(config, &Digests::new(&master), migrate).await.map_err(Stop::failed)
 }
 
 async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {

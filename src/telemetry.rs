@@ -22,6 +22,7 @@
 //! **Metrics** are kept by one recorder for the whole process, whatever number of gateways runs in
 //! it. Labels take few values: a route's pattern, never a tenant's account or an address.
 
+use std::error::Error;
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
@@ -43,9 +44,11 @@ pub const HASH_QUEUE_DEPTH: &str = "guichet_hash_queue_depth";
 pub const OUTBOX_DEPTH: &str = "guichet_outbox_depth";
 /// Gauge: age of the oldest unsettled message, in seconds.
 pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
-/// Counter: requests answered. Labels: `route` (its pattern), `method`, `status`.
+/// Counter: requests. Labels: `route` (its pattern), `method`, `status` (499: the client left before
+/// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
-/// Histogram: seconds from a request's headers to its answer. Labels: `route`, `method`.
+/// Histogram: seconds from a request's headers to its answer or its client's leaving. Labels: `route`,
+/// `method`.
 pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 /// Gauge: open connections, both listeners.
 pub const CONNECTIONS: &str = "guichet_connections";
@@ -115,6 +118,23 @@ pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), ParseError> 
     Ok(())
 }
 
+/// An error with all its causes, outermost first: `storage is out of reach: Connection refused`.
+/// What a text already ends with is not said again.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
@@ -174,7 +194,7 @@ fn describe() {
     describe_gauge!(HASH_QUEUE_DEPTH, "Hashes waiting for a thread.");
     describe_gauge!(OUTBOX_DEPTH, "Messages not yet settled.");
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
-    describe_counter!(HTTP_REQUESTS, "Requests answered.");
+    describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
     describe_counter!(SHED, "Work refused to protect the rest.");
@@ -195,6 +215,20 @@ mod tests {
         assert_eq!(one.render(), other.render());
         assert!(other.render().contains(r#"guichet_shed_total{reason="test"} 1"#));
         assert!(other.render().contains(r#"method="GET",le="0.005"} 1"#), "{}", other.render());
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store is away")]
+        struct Away(#[source] std::io::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("storage: {0}")]
+        struct Start(#[source] Away);
+
+        let error = Start(Away(std::io::Error::other("connection refused")));
+
+        assert_eq!(causes(&error), "storage: the store is away: connection refused");
     }
 
     #[test]

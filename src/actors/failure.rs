@@ -9,6 +9,7 @@ use super::ask::AskError;
 use super::hasher::HashError;
 use crate::ephemeral::EphemeralError;
 use crate::storage::StorageError;
+use crate::telemetry::causes;
 
 /// Nothing was decided. Each variant is one answer of the front end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,11 +43,11 @@ impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Unavailable { .. } => {
-                tracing::warn!(%error, "storage is away");
+                tracing::warn!(error = causes(&error), "storage is away");
                 Self::Unavailable
             }
             error => {
-                tracing::error!(%error, "storage failed");
+                tracing::error!(error = causes(&error), "storage failed");
                 Self::Internal
             }
         }
@@ -57,11 +58,11 @@ impl From<EphemeralError> for Failure {
     fn from(error: EphemeralError) -> Self {
         match error {
             EphemeralError::Unavailable { .. } => {
-                tracing::warn!(%error, "the ephemeral store is away");
+                tracing::warn!(error = causes(&error), "the ephemeral store is away");
                 Self::Unavailable
             }
             error => {
-                tracing::error!(%error, "the ephemeral store failed");
+                tracing::error!(error = causes(&error), "the ephemeral store failed");
                 Self::Internal
             }
         }

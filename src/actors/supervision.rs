@@ -12,6 +12,8 @@
 //! take every other account down with one. Children hold nothing unwritten, so nothing is
 //! restarted eagerly: the next message starts a fresh actor from the store.
 
+use std::time::Duration;
+
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 /// An actor that only watches others end.
@@ -69,6 +71,11 @@ impl Tree {
         let senders = child(&root).await?;
         let services = child(&root).await?;
         Ok(Self { root, accounts, senders, services })
+    }
+
+    /// Ends the services once their rounds under way are over, waiting at most `patience`.
+    pub async fn stop_services(&self, patience: Duration) {
+        self.services.stop_children_and_wait(None, Some(patience)).await;
     }
 
     /// Ends every actor that is still there.

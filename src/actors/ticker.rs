@@ -2,7 +2,8 @@
 //!
 //! Outbox claims, tenant snapshots, lock expiry and sweeping all have this shape: wait, do, log
 //! a failure, go on. The pause is counted from the end of a round, so a slow store is never asked
-//! by two rounds at once.
+//! by two rounds at once. A round that never ends (a connection that swallows everything) is given
+//! up at its deadline, or the service would be gone without anybody having seen it fail.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -12,8 +13,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 
+use crate::telemetry::causes;
+
 /// What a round does; an error is logged with the service's name.
 type Round = Box<dyn Fn() -> BoxFuture<'static, Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + Sync>;
+
+/// What a round may take; far longer than any store's own deadlines add up to.
+const ROUND_DEADLINE: Duration = Duration::from_secs(30);
 
 struct Ticker {
     name: &'static str,
@@ -35,13 +41,25 @@ impl Actor for Ticker {
     }
 
     async fn handle(&self, me: ActorRef<Tick>, _: Tick, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        match AssertUnwindSafe((self.round)()).catch_unwind().await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(service = self.name, %error, "a round failed; trying again"),
-            Err(_) => tracing::error!(service = self.name, "a round panicked; trying again"),
-        }
+        self.run_round(ROUND_DEADLINE).await;
         me.send_after(self.pause, || Tick);
         Ok(())
+    }
+}
+
+impl Ticker {
+    /// Ends within the deadline, whatever the round does.
+    async fn run_round(&self, deadline: Duration) {
+        let guarded = AssertUnwindSafe(async { (self.round)().await }).catch_unwind();
+        match tokio::time::timeout(deadline, guarded).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                let error = causes(&*error);
+                tracing::warn!(service = self.name, %error, "a round failed; trying again");
+            }
+            Ok(Err(_)) => tracing::error!(service = self.name, "a round panicked; trying again"),
+            Err(_) => tracing::warn!(service = self.name, "a round did not end in time; trying again"),
+        }
     }
 }
 
@@ -65,4 +83,31 @@ where
     });
     Actor::spawn_linked(None, Ticker { name, pause, round }, (), supervisor.clone()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticker(round: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Ticker {
+        let round: Round = Box::new(move || {
+            let work = round();
+            Box::pin(async move {
+                work.await;
+                Ok(())
+            })
+        });
+        Ticker { name: "test", pause: Duration::ZERO, round }
+    }
+
+    #[tokio::test]
+    async fn a_round_that_never_ends_is_given_up() {
+        ticker(|| Box::pin(std::future::pending())).run_round(Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_round_that_panics_is_survived() {
+        ticker(|| panic!("before its first await")).run_round(ROUND_DEADLINE).await;
+        ticker(|| Box::pin(async { panic!("later") })).run_round(ROUND_DEADLINE).await;
+    }
 }

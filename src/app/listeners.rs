@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::actors::Actors;
 use super::services::Admin;
 use super::{StartError, World, internal};
 use crate::config::Config;
@@ -17,28 +18,51 @@ use crate::http::router::Router;
 use crate::http::server::{self, Listening, ServerLimits};
 use crate::tenant::Tenants;
 
-pub(super) async fn public(
-    config: &Config,
-    world: &World,
-    gate: Gate,
-    tenants: Tenants,
+/// Both listeners, and what stops them.
+pub(super) struct Listeners {
+    pub(super) public: Listening,
+    pub(super) admin: Listening,
     stop: CancellationToken,
-) -> Result<Listening, StartError> {
-    let router = Router::new(handlers::public()).map_err(internal)?;
-    let front =
-        FrontEnd::new(router, Arc::new(gate), TenantOfRequest(tenants), requests(config), surroundings(config, world));
-    listen(config.http.listen, front, config, stop).await
 }
 
-pub(super) async fn admin(
-    config: &Config,
-    world: &World,
-    admin: Admin,
-    stop: CancellationToken,
-) -> Result<Listening, StartError> {
-    let router = Router::new(health::routes()).map_err(internal)?;
-    let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));
-    listen(config.http.admin_listen, front, config, stop).await
+impl Listeners {
+    /// Opens the admin listener, so that probes are answered, then the public one.
+    pub(super) async fn open(
+        config: &Config,
+        world: &World,
+        actors: &Actors,
+        admin: Admin,
+        tenants: Tenants,
+    ) -> Result<Self, StartError> {
+        if config.http.lacks_public_url() {
+            tracing::warn!(
+                "http.public_url (GUICHET__HTTP__PUBLIC_URL) is not set: tokens and mailed links name {}, where \
+                 other machines will not find this one",
+                config.http.platform_url(config.http.listen)
+            );
+        }
+        let stop = CancellationToken::new();
+        let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
+        let gate = Gate { accounts, sessions, clock: world.clock.clone() };
+
+        let router = Router::new(health::routes()).map_err(internal)?;
+        let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));
+        let admin = listen(config.http.admin_listen, front, config, stop.clone()).await?;
+
+        let router = Router::new(handlers::public()).map_err(internal)?;
+        let hooks = TenantOfRequest(tenants);
+        let front = FrontEnd::new(router, Arc::new(gate), hooks, requests(config), surroundings(config, world));
+        let public = listen(config.http.listen, front, config, stop.clone()).await?;
+        Ok(Self { public, admin, stop })
+    }
+
+    /// Tells both to stop and waits until their last request is answered or given up.
+    pub(super) async fn drained(self) {
+        self.stop.cancel();
+        for listener in [self.public, self.admin] {
+            let _ended = listener.finished.await;
+        }
+    }
 }
 
 async fn listen<S: Send + Sync + 'static>(

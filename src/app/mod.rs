@@ -1,14 +1,16 @@
 //! The composition root: builds every part, starts them in order, stops them in reverse.
 //!
 //! ```text
-//!   start: self-test ─► keys ─► storage (migrate, master key, default tenant) ─► ephemeral (check)
+//!   start: self-test ─► keys ─► storage (master key, migrate, default tenant) ─► ephemeral (check)
 //!          ─► tenants ─► actors ─► services ─► admin listener ─► public listener ─► ready
-//!   stop:  not ready ─► listeners drain ─► account actors finish ─► services end ─► stores close
+//!   stop:  not ready ─► listeners drain ─► services end ─► account actors finish ─► messages under way
+//!          are sent ─► stores close
 //! ```
 //!
 //! Nothing here decides anything about a request; everything here could fail, and says so in one
 //! sentence an operator can act on.
 
+mod actors;
 mod listeners;
 mod parts;
 mod services;
@@ -19,37 +21,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
-pub use self::parts::{Keys, default_tenant, open_storage};
-use self::parts::{hasher, open_ephemeral, post_office};
+use self::actors::Actors;
+use self::listeners::Listeners;
+use self::parts::Stores;
+pub use self::parts::{Keys, default_tenant, master_key, open_storage};
 use self::services::{Admin, Readiness, Services, TenantSource};
-use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
-use crate::actors::auditor::Auditor;
-use crate::actors::directory::{Bounds, Directory};
-use crate::actors::keyring::Keyring;
-use crate::actors::senders::Postman;
-use crate::actors::sessions::Sessions;
-use crate::actors::supervision::Tree;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::keys::KeyFileError;
 use crate::crypto;
 use crate::crypto::digest::Digests;
-use crate::crypto::seal::Sealer;
 use crate::delivery::console::ConsoleSender;
 use crate::delivery::smtp;
-use crate::domain::ids::NodeId;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralError;
-use crate::http::gate::Gate;
-use crate::http::server::Listening;
-use crate::storage::{Birth, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenants;
-
-/// An attempt's lease outlives its deadline by this.
-const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
 /// What each later step of stopping gets, however long the listeners took.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -66,6 +54,12 @@ pub enum StartError {
     /// A configured key is not of the right form.
     #[error("crypto.master_key must be base64 of exactly 32 bytes")]
     MasterKey,
+    /// Several nodes can share PostgreSQL: a key that one of them made would shut out the others.
+    #[error(
+        "a database that several nodes can share needs a master key that they share: set GUICHET_MASTER_KEY \
+         or GUICHET_MASTER_KEY_FILE (base64 of 32 bytes, as `openssl rand -base64 32` prints)"
+    )]
+    NoMasterKey,
     /// The database belongs to another master key.
     #[error(
         "this database was made with another master key: configure that one \
@@ -128,13 +122,9 @@ pub struct App {
     pub admin: SocketAddr,
     /// What people reach it under.
     pub platform_url: String,
-    stop: CancellationToken,
-    listeners: [Listening; 2],
+    listeners: Listeners,
     readiness: Arc<Readiness>,
-    accounts: Accounts,
-    postman: Postman,
-    auditor: tokio::task::JoinHandle<()>,
-    tree: Tree,
+    actors: Actors,
     storage: Storage,
     drain: Duration,
 }
@@ -147,100 +137,39 @@ impl App {
     pub async fn start(config: &Config, keys: Keys, world: World) -> Result<Self, StartError> {
         crypto::self_test()?;
         let digests = Arc::new(Digests::new(&keys.master));
-        let storage = open_storage(config, &digests, config.database.migrate).await?;
-        if let Some(slug) = config.tenants.default_slug() {
-            storage.tenants().ensure_default(&default_tenant(slug, &world.clock, &world.entropy)).await?;
-        }
-        let ephemeral = open_ephemeral(config, &world).await?;
+        let stores = Stores::open(config, &digests, &world).await?;
         let tenants = Tenants::default();
-        let tree = Tree::start(config.actors.supervisors.get()).await.map_err(internal)?;
-        let (auditor, audit_writer) = Auditor::start(storage.clone());
-        let keyring =
-            Keyring::new(storage.clone(), Sealer::new(&keys.master), world.clock.clone(), world.entropy.clone());
-        let node = NodeId::random(world.entropy.bytes());
-        let postman = post_office(config, &world, &storage, &tenants, &digests, node, &tree)?;
-        let birth = Birth { node, lease: config.delivery.lease };
-        let sessions = Sessions {
-            storage: storage.clone(),
-            ephemeral: Arc::clone(&ephemeral),
-            keyring: keyring.clone(),
-            clock: world.clock.clone(),
-            entropy: world.entropy.clone(),
-            birth,
-            deadline: config.actors.ask_timeout,
-        };
-        let deps = Deps {
-            clock: world.clock.clone(),
-            entropy: world.entropy.clone(),
-            storage: storage.clone(),
-            ephemeral: Arc::clone(&ephemeral),
-            hasher: hasher(config, &world.entropy)?,
-            digests,
-            keyring,
-            postman: postman.clone(),
-            auditor,
-            node,
-            recorded_locks: RecordedLocks::default(),
-            timings: Timings {
-                ask: config.actors.ask_timeout,
-                lease: config.actors.ask_timeout + LEASE_MARGIN,
-                outbox_lease: config.delivery.lease,
-            },
-        };
-        let bounds = Bounds {
-            mailbox: u32::try_from(config.actors.mailbox.get()).unwrap_or(u32::MAX),
-            residents: config.actors.max_resident,
-            idle: config.actors.idle,
-        };
-        let supervisors = tree.accounts.clone();
-        let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
-
+        let actors = Actors::start(config, &keys.master, digests, &world, &stores, &tenants).await?;
         let (readiness, metrics) = (Arc::new(Readiness::default()), Metrics::install());
-        let gate = Gate { accounts: accounts.clone(), sessions, clock: world.clock.clone() };
+
+        // No request may find the tenants missing; where they are reached is known only once bound.
+        let directory = TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug());
+        directory.load(&config.http.platform_url(config.http.listen)).await?;
         let admin = Admin {
             readiness: Arc::clone(&readiness),
             metrics: metrics.clone(),
-            accounts: accounts.clone(),
+            accounts: actors.accounts.clone(),
             allow: config.admin.allow.clone(),
             root_key: keys.root,
         };
-        let stop = CancellationToken::new();
-        let directory = TenantSource {
-            storage: storage.clone(),
-            tenants,
-            default: config.tenants.default_slug().map(str::to_owned),
-        };
-        directory.load(&config.http.platform_url(config.http.listen)).await?;
-        let admin = listeners::admin(config, &world, admin, stop.clone()).await?;
-        let public = listeners::public(config, &world, gate, directory.tenants.clone(), stop.clone()).await?;
-        let platform_url = config.http.platform_url(public.address);
+        let listeners = Listeners::open(config, &world, &actors, admin, tenants).await?;
+        let platform_url = config.http.platform_url(listeners.public.address);
         directory.load(&platform_url).await?;
 
         let services = Services {
             clock: world.clock,
-            storage: storage.clone(),
-            ephemeral,
-            postman: postman.clone(),
+            storage: stores.storage.clone(),
+            ephemeral: stores.ephemeral,
+            postman: actors.postman.clone(),
             directory,
             metrics,
             readiness: Arc::clone(&readiness),
         };
         services.check().await;
-        services.start(&tree, config.delivery.poll, &platform_url).await.map_err(internal)?;
-        Ok(Self {
-            public: public.address,
-            admin: admin.address,
-            platform_url,
-            stop,
-            listeners: [public, admin],
-            readiness,
-            accounts,
-            postman,
-            auditor: audit_writer,
-            tree,
-            storage,
-            drain: config.http.drain_timeout,
-        })
+        services.start(&actors.tree, config.delivery.poll, &platform_url).await.map_err(internal)?;
+        let (public, admin) = (listeners.public.address, listeners.admin.address);
+        let (storage, drain) = (stores.storage, config.http.drain_timeout);
+        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, drain })
     }
 
     /// Stops in reverse order; ends within the drain deadline and a little more.
@@ -248,16 +177,17 @@ impl App {
         let end = Instant::now() + self.drain;
         let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
-        self.stop.cancel();
-        for listener in self.listeners {
-            let _ended = listener.finished.await;
-        }
-        self.accounts.drain(left()).await;
-        self.postman.drain(left()).await;
-        drop(self.accounts);
-        self.tree.stop().await;
+        self.listeners.drained().await;
+        let Actors { tree, accounts, sessions, postman, audit_writer } = self.actors;
+        drop(sessions);
+        // Before the postman is drained, or the next round would claim messages for it to begin.
+        tree.stop_services(left()).await;
+        accounts.drain(left()).await;
+        postman.drain(left()).await;
+        drop(accounts);
+        tree.stop().await;
         // The writer ends when the last handle is dropped; a stuck store must not hold us.
-        let _written = tokio::time::timeout(LAST_MOMENT, self.auditor).await;
+        let _written = tokio::time::timeout(LAST_MOMENT, audit_writer).await;
         self.storage.close().await;
     }
 }

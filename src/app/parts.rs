@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 use super::{StartError, World, internal};
@@ -26,6 +27,7 @@ use crate::ephemeral::redis::{RedisSettings, RedisStore};
 use crate::ephemeral::{EphemeralError, EphemeralStore};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{NewTenant, PoolSettings, Storage, StorageError, Target};
+use crate::telemetry::causes;
 use crate::tenant::Tenants;
 
 /// How long a start waits for its stores.
@@ -48,24 +50,54 @@ impl Keys {
     /// The configured keys, else those of the data directory, made at first start.
     ///
     /// # Errors
-    /// [`StartError::Keys`], [`StartError::MasterKey`].
+    /// As [`master_key`].
     pub fn load(config: &Config, entropy: &Entropy) -> Result<Self, StartError> {
-        let master = match &config.crypto.master_key {
-            Some(key) => key.clone(),
-            None => keys::load_or_make_master_key(&config.data.dir, entropy)?.key,
-        };
-        let bytes = keys::master_key_bytes(&master).ok_or(StartError::MasterKey)?;
+        let master = master_key(config, entropy)?;
         let (root, root_made_in) = if let Some(key) = &config.admin.key {
             (key.clone(), None)
         } else {
             let StoredKey { key, path, made_now } = keys::load_or_make_root_key(&config.data.dir, entropy)?;
             (key, made_now.then_some(path))
         };
-        Ok(Self { master: MasterKey::from_bytes(*bytes), root, root_made_in })
+        Ok(Self { master, root, root_made_in })
     }
 }
 
-/// Opens storage, brings it up to date, and makes sure it belongs to this master key.
+/// The configured master key, else the data directory's, made there unless the database can be
+/// shared.
+///
+/// # Errors
+/// [`StartError::Keys`], [`StartError::MasterKey`], [`StartError::NoMasterKey`].
+pub fn master_key(config: &Config, entropy: &Entropy) -> Result<MasterKey, StartError> {
+    let dir = &config.data.dir;
+    let key = match &config.crypto.master_key {
+        Some(key) => key.clone(),
+        None if config.database.is_shared() => keys::load_master_key(dir)?.ok_or(StartError::NoMasterKey)?,
+        None => keys::load_or_make_master_key(dir, entropy)?.key,
+    };
+    let bytes = keys::master_key_bytes(&key).ok_or(StartError::MasterKey)?;
+    Ok(MasterKey::from_bytes(*bytes))
+}
+
+/// What is kept: what must survive, and what may expire.
+pub(super) struct Stores {
+    pub(super) storage: Storage,
+    pub(super) ephemeral: Arc<dyn EphemeralStore>,
+}
+
+impl Stores {
+    /// Opens both and makes the default tenant, if there is to be one.
+    pub(super) async fn open(config: &Config, digests: &Digests, world: &World) -> Result<Self, StartError> {
+        let storage = open_storage(config, digests, config.database.migrate).await?;
+        if let Some(slug) = config.tenants.default_slug() {
+            storage.tenants().ensure_default(&default_tenant(slug, &world.clock, &world.entropy)).await?;
+        }
+        let ephemeral = open_ephemeral(config, world).await?;
+        Ok(Self { storage, ephemeral })
+    }
+}
+
+/// Opens storage, makes sure it belongs to this master key, and brings it up to date.
 ///
 /// # Errors
 /// [`StartError`].
@@ -79,6 +111,10 @@ pub async fn open_storage(config: &Config, digests: &Digests, migrate: bool) -> 
     let target = target(config);
     let open = || Storage::open(&target, &settings);
     let storage = patiently("the database", |e| matches!(e, StorageError::Unavailable(_)), open).await?;
+    // Before anything is changed; on a database that was never migrated no key is kept yet.
+    if storage.meta().has_other_master_key(digests.fingerprint()).await? {
+        return Err(StartError::OtherMasterKey);
+    }
     if migrate {
         storage.migrate().await?;
     } else if !storage.schema_is_current().await? {
@@ -100,7 +136,7 @@ fn target(config: &Config) -> Target {
     }
 }
 
-pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc<dyn EphemeralStore>, StartError> {
+async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc<dyn EphemeralStore>, StartError> {
     let store: Arc<dyn EphemeralStore> = match &config.redis.url {
         None => Arc::new(MemoryStore::new(world.clock.clone(), world.entropy.clone())),
         Some(url) => {
@@ -121,7 +157,7 @@ pub(super) async fn open_ephemeral(config: &Config, world: &World) -> Result<Arc
 }
 
 /// Tries again for a while: at a start of everything at once, a store may be a little later.
-async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+async fn patiently<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(
     what: &'static str,
     passes: impl Fn(&E) -> bool,
     attempt: impl Fn() -> F,
@@ -130,7 +166,7 @@ async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     loop {
         match attempt().await {
             Err(error) if passes(&error) && Instant::now() < deadline => {
-                tracing::warn!(%error, "{what} does not answer yet; trying again");
+                tracing::warn!(error = causes(&error), "{what} does not answer yet; trying again");
                 tokio::time::sleep(PATIENCE_PAUSE).await;
             }
             outcome => return outcome,
@@ -183,7 +219,7 @@ pub(super) fn post_office(
     }
     let email = match config.delivery.platform_smtp() {
         None => Arc::clone(&last_resort),
-        Some(settings) => platform_mail(settings, world)?,
+        Some(settings) => platform_mail(settings, &config.outbound.allow, world)?,
     };
     let renderer = Renderer { digests: Arc::clone(digests), templates: Templates::new()?, tenants: tenants.clone() };
     let office = Office {
@@ -201,8 +237,9 @@ pub(super) fn post_office(
     Ok(Postman::new(Arc::new(office), tree.senders.clone()))
 }
 
-/// The operator's own mail server. It may stand anywhere: the guard is for tenants' hosts.
-fn platform_mail(settings: &Smtp, world: &World) -> Result<Arc<dyn Sender>, StartError> {
+/// The operator's own mail server.
+fn platform_mail(settings: &Smtp, allow: &[IpNet], world: &World) -> Result<Arc<dyn Sender>, StartError> {
+    let permit = mail_hosts(settings.security, allow);
     let login = settings.username.clone().zip(settings.password.clone());
     let settings = SmtpSettings {
         host: settings.host.clone(),
@@ -218,6 +255,34 @@ fn platform_mail(settings: &Smtp, world: &World) -> Result<Arc<dyn Sender>, Star
         timeout: settings.timeout,
         extra_roots: None,
     };
-    let anywhere: AddressFilter = Arc::new(|_| true);
-    Ok(Arc::new(SmtpSender::new(settings, world.clock.clone(), anywhere)?))
+    Ok(Arc::new(SmtpSender::new(settings, world.clock.clone(), permit)?))
+}
+
+/// Where the platform's mail server may stand: anywhere, as the guard is for tenants' hosts; but mail
+/// in the clear goes nowhere beyond `outbound.allow`, whatever its name resolves to today.
+fn mail_hosts(security: Security, allow: &[IpNet]) -> AddressFilter {
+    if security != Security::None {
+        return Arc::new(|_| true);
+    }
+    let allow = allow.to_vec();
+    Arc::new(move |address| allow.iter().any(|network| network.contains(&address.ip().to_canonical())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_in_the_clear_stays_within_the_allowed_networks() {
+        let allow = ["127.0.0.0/8".parse().unwrap()];
+        let cases = [
+            (Security::None, "127.0.0.1:25", true),
+            (Security::None, "[::ffff:127.0.0.1]:25", true),
+            (Security::None, "192.0.2.1:25", false),
+            (Security::Starttls, "192.0.2.1:587", true),
+        ];
+        for (security, address, permitted) in cases {
+            assert_eq!(mail_hosts(security, &allow)(address.parse().unwrap()), permitted, "{security:?} {address}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! What runs beside the requests: recurring services, and what the node knows of its own health.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
 use crate::secret::SecretString;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, Tenant};
 use crate::telemetry::Metrics;
 use crate::tenant::{self, Tenants};
 
@@ -24,6 +24,10 @@ const TENANT_POLL: Duration = Duration::from_millis(500);
 
 /// How often the stores are asked whether they are there.
 const HEALTH_POLL: Duration = Duration::from_millis(500);
+
+/// What a store has to answer within to count as there: a connection that swallows everything gives
+/// no error by itself.
+const PING_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
@@ -85,16 +89,42 @@ impl health::Health for Admin {
 /// Where the tenant snapshot comes from.
 #[derive(Clone)]
 pub(super) struct TenantSource {
-    pub(super) storage: Storage,
-    pub(super) tenants: Tenants,
-    pub(super) default: Option<String>,
+    storage: Storage,
+    tenants: Tenants,
+    default: Option<String>,
+    /// The rows that the snapshot in place was built from.
+    shown: Arc<Mutex<Vec<Tenant>>>,
 }
 
 impl TenantSource {
-    pub(super) async fn load(&self, platform_url: &str) -> Result<(), StorageError> {
-        let tenants = self.storage.tenants().all().await?;
-        self.tenants.replace(tenant::Directory::new(tenants, self.default.as_deref(), platform_url));
+    pub(super) fn new(storage: Storage, tenants: Tenants, default: Option<&str>) -> Self {
+        Self { storage, tenants, default: default.map(str::to_owned), shown: Arc::default() }
+    }
+
+    /// Reads the rows, and builds a new snapshot if they changed.
+    pub(super) async fn refresh(&self, platform_url: &str) -> Result<(), StorageError> {
+        let rows = self.storage.tenants().all().await?;
+        if *self.shown() != rows {
+            self.show(rows, platform_url);
+        }
         Ok(())
+    }
+
+    /// Reads the rows and builds a snapshot for that URL.
+    pub(super) async fn load(&self, platform_url: &str) -> Result<(), StorageError> {
+        let rows = self.storage.tenants().all().await?;
+        self.show(rows, platform_url);
+        Ok(())
+    }
+
+    fn show(&self, rows: Vec<Tenant>, platform_url: &str) {
+        self.tenants.replace(tenant::Directory::new(rows.clone(), self.default.as_deref(), platform_url));
+        *self.shown() = rows;
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Vec<Tenant>> {
+        // Swapped whole: a poisoned lock still guards good rows.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,7 +160,7 @@ impl Services {
         let (directory, url) = (self.directory.clone(), platform_url.to_owned());
         ticker::every(supervisor, "tenants", TENANT_POLL, move || {
             let (directory, url) = (directory.clone(), url.clone());
-            async move { directory.load(&url).await }
+            async move { directory.refresh(&url).await }
         })
         .await?;
         let postman = self.postman.clone();
@@ -160,7 +190,24 @@ impl Services {
 
     /// Asks both stores whether they are there.
     pub(super) async fn check(&self) {
-        self.readiness.storage.store(self.storage.ping().await.is_ok(), Ordering::SeqCst);
-        self.readiness.ephemeral.store(self.ephemeral.ping().await.is_ok(), Ordering::SeqCst);
+        let (storage, ephemeral) = tokio::join!(answers(self.storage.ping()), answers(self.ephemeral.ping()));
+        self.readiness.storage.store(storage, Ordering::SeqCst);
+        self.readiness.ephemeral.store(ephemeral, Ordering::SeqCst);
+    }
+}
+
+async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(tokio::time::timeout(PING_DEADLINE, ping).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_swallows_the_question_is_not_there() {
+        assert!(answers(async { Ok::<_, Infallible>(()) }).await);
+        assert!(!answers(async { Err(()) }).await);
+        assert!(!answers(std::future::pending::<Result<(), Infallible>>()).await);
     }
 }

@@ -21,8 +21,9 @@ const MOST_MEMORY_KIB: u32 = 256 * 1_024;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Crypto {
-    /// Base64 of 32 bytes; seals every secret at rest. Without it one is made at the first start
-    /// and kept in the data directory (see [`keys`]). Another key than the database's is refused.
+    /// Base64 of 32 bytes; seals every secret at rest. Without it, and with SQLite, one is made at
+    /// the first start and kept in the data directory (see [`keys`]); nodes on PostgreSQL share it
+    /// and must be given it. Another key than the database's is refused.
     #[serde(with = "secret")]
     pub master_key: Option<SecretString>,
     /// File that holds the master key instead.

@@ -46,6 +46,12 @@ impl Default for Database {
 }
 
 impl Database {
+    /// May other nodes share this database? Then nothing of one node alone may be tied to it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| !url.expose_secret().starts_with("sqlite:"))
+    }
+
     pub(super) fn check(&self, findings: &mut Findings) {
         let Some(url) = &self.url else { return };
         let schemes = ["postgres://", "postgresql://", "sqlite:"];

@@ -29,7 +29,7 @@ pub struct Http {
     /// list lets clients choose their own address, and with it their limits.
     #[serde(with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Open connections on both listeners together; further ones wait in the kernel's queue.
+    /// Open connections of each listener; further ones wait in the kernel's queue.
     pub max_connections: NonZeroUsize,
     /// Requests being worked on at once; further ones are refused with 503.
     pub max_in_flight: NonZeroUsize,
@@ -86,6 +86,12 @@ impl Http {
             None if bound.ip().is_unspecified() => format!("http://localhost:{}", bound.port()),
             None => format!("http://{bound}"),
         }
+    }
+
+    /// Is the public listener for others than this machine, under a URL that nobody else can reach?
+    #[must_use]
+    pub fn lacks_public_url(&self) -> bool {
+        self.public_url.is_none() && !self.listen.ip().is_loopback()
     }
 
     pub(super) fn check(&self, findings: &mut Findings) {

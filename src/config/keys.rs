@@ -75,6 +75,20 @@ pub fn load_or_make_master_key(dir: &Path, entropy: &Entropy) -> Result<StoredKe
     Err(KeyFileError::Malformed { path: stored.path, wanted: "base64 of 32 bytes" })
 }
 
+/// The master key of the data directory, if one was ever made or put there.
+///
+/// # Errors
+/// [`KeyFileError`], also if others may read the file.
+pub fn load_master_key(dir: &Path) -> Result<Option<SecretString>, KeyFileError> {
+    let path = dir.join(MASTER_KEY_FILE);
+    match read(&path)? {
+        Some(key) if master_key_bytes(&key).is_none() => {
+            Err(KeyFileError::Malformed { path, wanted: "base64 of 32 bytes" })
+        }
+        found => Ok(found),
+    }
+}
+
 /// The root key of the data directory, made if there is none: [`ROOT_KEY_PREFIX`] and 256 random
 /// bits in base64url.
 ///

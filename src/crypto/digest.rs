@@ -17,9 +17,7 @@ use std::fmt;
 
 use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::domain::contact::{Contact, PhoneNumber};
@@ -31,32 +29,11 @@ use crate::secret::SecretString;
 /// Bytes of a key, of a MAC and of a SHA-256 digest.
 const LEN: usize = 32;
 
-/// Operators paste keys with and without `=`; both mean the same bytes.
-const PADDING_OPTIONAL: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// The text is not base64 of 32 bytes. Says nothing of the text: it may be most of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the master key is not base64 of exactly 32 bytes")]
-pub struct InvalidMasterKey;
-
 /// The one secret a deployment must keep: every other key of ours derives from it or is sealed
 /// under it. Wiped on drop.
 pub struct MasterKey(Zeroizing<[u8; LEN]>);
 
 impl MasterKey {
-    /// Reads standard base64, padded or not; white space around it is ignored.
-    ///
-    /// # Errors
-    /// [`InvalidMasterKey`] unless it decodes to exactly 32 bytes.
-    pub fn from_base64(text: &str) -> Result<Self, InvalidMasterKey> {
-        let decoded = Zeroizing::new(PADDING_OPTIONAL.decode(text.trim()).map_err(|_| InvalidMasterKey)?);
-        let bytes = <[u8; LEN]>::try_from(decoded.as_slice()).map_err(|_| InvalidMasterKey)?;
-        Ok(Self::from_bytes(bytes))
-    }
-
     /// Takes the bytes as they are.
     #[must_use]
     pub fn from_bytes(bytes: [u8; LEN]) -> Self {
@@ -67,12 +44,6 @@ impl MasterKey {
     #[must_use]
     pub fn generate(entropy: &Entropy) -> Self {
         Self::from_bytes(entropy.bytes())
-    }
-
-    /// The text that [`MasterKey::from_base64`] reads, for the key file.
-    #[must_use]
-    pub fn to_base64(&self) -> SecretString {
-        STANDARD.encode(self.0.as_slice()).into()
     }
 
     /// The sub-key for one purpose.
@@ -446,22 +417,9 @@ mod tests {
     }
 
     #[test]
-    fn a_master_key_is_base64_of_32_bytes_and_nothing_else() {
-        let text = STANDARD.encode([9; 32]);
-
-        assert!(MasterKey::from_base64(&text).is_ok());
-        assert!(MasterKey::from_base64(&format!(" {}\n", text.trim_end_matches('='))).is_ok());
-        for wrong in ["", "secret", &STANDARD.encode([9; 31]), &STANDARD.encode([9; 33]), &"*".repeat(44)] {
-            assert!(MasterKey::from_base64(wrong).is_err(), "{wrong:?} is taken");
-        }
-    }
-
-    #[test]
-    fn a_master_key_survives_its_file_and_never_prints_itself() {
+    fn a_master_key_never_prints_itself() {
         let key = MasterKey::generate(&Entropy::seeded(1));
-        let again = MasterKey::from_base64(key.to_base64().expose_secret()).unwrap();
 
-        assert_eq!(Digests::new(&key).fingerprint(), Digests::new(&again).fingerprint());
         assert_eq!(format!("{key:?}"), "MasterKey([REDACTED])");
         assert!(!format!("{:?}", Digests::new(&key)).contains(Digests::new(&key).fingerprint()));
     }

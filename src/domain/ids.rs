@@ -79,8 +79,6 @@ ids! {
     OperationId,
     /// A row of the outbox.
     MessageId,
-    /// A row of the audit log.
-    EventId,
     /// One running process of guichet, owner of outbox leases.
     NodeId,
 }

@@ -30,6 +30,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::CONNECTIONS;
+
 /// How long a quiet connection that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -127,9 +129,9 @@ where
         match accepted {
             Ok((stream, peer)) => {
                 let (builder, service) = (builder.clone(), service.clone());
-                let (stop, drop_now) = (stop.clone(), drop_now.clone());
+                let (stop, drop_now, open) = (stop.clone(), drop_now.clone(), Open::counted());
                 connections.spawn(async move {
-                    let _place = place;
+                    let _held = (place, open);
                     let leave = Leave { limits, stop, drop_now };
                     serve(&builder, stream, peer, service, leave).await;
                 });
@@ -144,6 +146,23 @@ where
         tracing::warn!(connections = connections.len(), "requests still in work were dropped at the drain deadline");
         drop_now.cancel();
         connections.wait().await;
+    }
+}
+
+/// One connection in the gauge, until dropped.
+struct Open(metrics::Gauge);
+
+impl Open {
+    fn counted() -> Self {
+        let gauge = metrics::gauge!(CONNECTIONS);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

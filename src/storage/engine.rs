@@ -229,9 +229,20 @@ async fn open_postgres(url: &SecretString, settings: &PoolSettings) -> Result<Pg
                 sqlx::query(sqlx::AssertSqlSafe(set_timeout)).execute(connection).await.map(drop)
             })
         })
-        .connect_with(options)
-        .await?;
-    Ok(pool)
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        Err(sqlx::Error::PoolTimedOut) => Err(why_not(&options, settings.acquire_timeout).await),
+        opened => Ok(opened?),
+    }
+}
+
+/// The pool tries until its time-out and then forgets why; one more try tells.
+async fn why_not(options: &PgConnectOptions, patience: Duration) -> StorageError {
+    match tokio::time::timeout(patience, PgConnection::connect_with(options)).await {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut.into(),
+    }
 }
 
 async fn open_sqlite(path: &Path, settings: &PoolSettings) -> Result<SqlitePools, StorageError> {

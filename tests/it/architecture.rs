@@ -75,8 +75,6 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
-    ("tower", &["http"]),
-    ("tower_http", &["http"]),
     ("matchit", &["http"]),
     ("cookie", &["http"]),
     ("ractor", &["actors", "app"]),

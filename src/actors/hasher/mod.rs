@@ -7,6 +7,7 @@
 
 pub mod queue;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ struct Job {
 }
 
 enum Task {
+    #[cfg(test)]
+    Break,
     Verify {
         password: SecretString,
         phc: Option<SecretString>,
@@ -196,7 +199,11 @@ impl Shared {
                 metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
                 continue; // dropping the reply port tells the caller
             }
-            self.work_on(job.task, &mut memory);
+            // One job's panic costs that job: its caller reads the dropped reply port as shed.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
+            if worked.is_err() {
+                memory = Memory::new();
+            }
         }
     }
 
@@ -216,6 +223,8 @@ impl Shared {
 
     fn work_on(&self, task: Task, memory: &mut Memory) {
         match task {
+            #[cfg(test)]
+            Task::Break => unreachable!("as a fault of ours would"),
             Task::Verify { reply, .. } if reply.is_closed() => {}
             Task::Verify { password, phc, reply } => {
                 let password = password.expose_secret();
@@ -290,6 +299,15 @@ mod tests {
         let (hasher, tenant) = (hasher(16, Duration::ZERO), TenantId::random([1; 16]));
 
         assert_eq!(hasher.hash(tenant, secret("late")).await.unwrap_err(), HashError::Shed);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_costs_no_thread() {
+        let (hasher, tenant) = (hasher(16, Duration::from_secs(10)), TenantId::random([1; 16]));
+
+        hasher.queue(tenant, Priority::Stranger, Task::Break);
+
+        assert!(hasher.hash(tenant, secret("next")).await.is_ok());
     }
 
     #[tokio::test]

@@ -11,9 +11,13 @@ use tokio::time::Instant;
 
 use crate::http::request::RequestId;
 use crate::http::router::Found;
+use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
 
 /// Of the requests to hot routes, every so-manieth writes a line.
 const SAMPLE: u32 = 1_000;
+
+/// Stands for an answer that nobody waited for; never sent.
+const CLIENT_LEFT: u16 = 499;
 
 static HOT_REQUESTS: AtomicU32 = AtomicU32::new(0);
 
@@ -25,12 +29,21 @@ pub(super) struct Trace {
     method: Method,
     id: RequestId,
     tenant_slug: Option<Arc<str>>,
+    status: u16,
 }
 
 impl Trace {
     pub(super) fn start<S>(found: &Found<'_, '_, S>, method: Method, id: RequestId) -> Self {
         let is_hot = matches!(found, Found::Route(route, _) if route.is_hot);
-        Self { started: Instant::now(), route: found.label(), is_hot, method, id, tenant_slug: None }
+        Self {
+            started: Instant::now(),
+            route: found.label(),
+            is_hot,
+            method,
+            id,
+            tenant_slug: None,
+            status: CLIENT_LEFT,
+        }
     }
 
     pub(super) fn belongs_to(&mut self, tenant_slug: Option<Arc<str>>) {
@@ -45,27 +58,31 @@ impl Trace {
         self.tenant_slug.clone()
     }
 
-    /// Counts the request and writes its line.
-    pub(super) fn finish(self, status: StatusCode) {
-        let took = self.started.elapsed();
-        let method = method_label(&self.method);
-        let labels = [
-            metrics::Label::from_static_parts("route", self.route),
-            metrics::Label::from_static_parts("method", method),
-            metrics::Label::new("status", status.as_str().to_owned()),
-        ];
-        metrics::histogram!("guichet_http_request_seconds", labels.iter()).record(took.as_secs_f64());
-        metrics::counter!("guichet_http_requests_total", labels.iter()).increment(1);
+    /// The request was answered: counts it and writes its line.
+    pub(super) fn finish(mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+}
+
+impl Drop for Trace {
+    /// Whatever became of the request: a client that leaves takes the future of its answer with it.
+    fn drop(&mut self) {
+        let took = self.started.elapsed().as_secs_f64();
+        let (route, method) = (self.route, method_label(&self.method));
+        metrics::histogram!(HTTP_REQUEST_SECONDS, "route" => route, "method" => method).record(took);
+        metrics::counter!(HTTP_REQUESTS, "route" => route, "method" => method, "status" => self.status.to_string())
+            .increment(1);
 
         if !self.is_hot || HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
             tracing::info!(
                 http.method = method,
-                http.route = self.route,
-                http.status = status.as_u16(),
-                duration_ms = took.as_secs_f64() * 1_000.0,
+                http.route = route,
+                http.status = self.status,
+                duration_ms = took * 1_000.0,
                 request.id = self.id.as_str(),
                 tenant.slug = self.tenant_slug.as_deref(),
-                "request answered"
+                "{}",
+                if self.status == CLIENT_LEFT { "request left by its client" } else { "request answered" }
             );
         }
     }

@@ -65,6 +65,12 @@ impl Settings {
         self
     }
 
+    /// Leaves one variable unset.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
     /// On a configured database instead of the embedded one.
     pub(crate) fn on(self, database: &TestDatabase) -> Self {
         match &database.target {

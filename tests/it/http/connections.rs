@@ -176,6 +176,26 @@ async fn beyond_the_connection_limit_the_next_one_waits_for_a_place() {
 }
 
 #[tokio::test]
+async fn a_request_whose_client_leaves_is_counted_as_499() {
+    let metrics = guichet::telemetry::Metrics::install();
+    let server = TestServer::patient().await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET /left-alone HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    server.toy.entered.notified().await;
+
+    drop(client);
+
+    let counted = "guichet_http_requests_total{route=\"/left-alone\",method=\"GET\",status=\"499\"} 1";
+    let appears = async {
+        while !metrics.render().contains(counted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), appears).await.expect("it is counted");
+    assert!(metrics.render().contains("\nguichet_connections "));
+}
+
+#[tokio::test]
 async fn stopping_finishes_what_is_in_work_and_refuses_what_is_new() {
     let server = TestServer::patient().await;
     let _silent = server.connect().await;

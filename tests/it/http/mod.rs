@@ -67,6 +67,7 @@ fn routes() -> Routes<Toy> {
             Ok(Reply::json(StatusCode::OK, &json!({ "length": body.code.len() })))
         })
         .route(Method::GET, "/wait", wait)
+        .route(Method::GET, "/left-alone", wait)
         .route(Method::GET, "/panic", |_, _| async move { panic!("the toy handler breaks") })
         .route(Method::GET, "/items/{id}", |_, request: Request| async move {
             Ok(Reply::json(StatusCode::OK, &json!({ "item": request.param("id") })))

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use guichet::storage::Target;
+use sqlx::{Connection, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{HASH_QUEUE, registration};
+use crate::harness::databases::TestDatabase;
 use crate::harness::node::{Node, Settings};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +24,52 @@ async fn another_master_key_than_the_databases_is_refused() {
     assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
     assert!(ended.stderr.contains("GUICHET_MASTER_KEY"), "{}", ended.stderr);
     Node::spawn(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_database_wants_a_key_and_a_fresh_one_is_not_tied_to_one_node() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let settings = Settings::embedded().on(&database);
+
+    let ended = Node::try_spawn(&settings.clone().without("GUICHET_MASTER_KEY")).await.err();
+
+    let ended = ended.expect("it must not start");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("GUICHET_MASTER_KEY_FILE"), "{}", ended.stderr);
+    Node::spawn(&settings).await.kill9();
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_key_is_not_migrated() {
+    let settings = Settings::embedded();
+    Node::spawn(&settings).await.kill9();
+    let Target::Sqlite(file) = settings.sqlite() else { unreachable!() };
+    let mut link = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    // Migrating would do the last one again, and fail.
+    let forget = "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
+    sqlx::query(forget).execute(&mut link).await.unwrap();
+    let other = settings.with("GUICHET_MASTER_KEY", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=");
+
+    let ended = Node::try_spawn(&other).await.err().expect("it must not start");
+
+    assert!(ended.stderr.contains("nothing was changed"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_database_is_told_with_its_cause_and_without_its_password() {
+    let cases = [
+        ("postgres://guichet:hush@127.0.0.1:1/guichet", "Connection refused"),
+        ("postgres://guichet:hush@127.0.0.1:1/guichet?sslmode=nonsense", "nonsense"),
+    ];
+    for (url, cause) in cases {
+        let settings = Settings::embedded().with("DATABASE_URL", url).with("GUICHET__DATABASE__ACQUIRE_TIMEOUT", "1s");
+
+        let stderr = Node::try_spawn(&settings).await.err().expect("it must not start").stderr;
+
+        assert!(stderr.contains(cause), "{stderr}");
+        assert!(!stderr.contains("hush"), "{stderr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
