@@ -112,6 +112,8 @@ pub struct Opening<'a> {
     pub refresh_digest: [u8; 32],
     /// A device that becomes trusted with it.
     pub device: Option<&'a NewDevice>,
+    /// The version of the password that was compared; `None` if the proof was no password.
+    pub compared: Option<i64>,
     /// How many live sessions the account may have, this one included.
     pub max_sessions: u32,
 }
@@ -128,6 +130,9 @@ pub enum Opened {
     },
     /// Its challenge has opened a session before.
     ChallengeSpent,
+    /// What it was opened on holds no longer: the password was changed, the account disabled or
+    /// erased, or the trusted device forgotten while the sign-in was judged.
+    Stale,
 }
 
 /// A refresh token and the session it belongs to.
@@ -170,18 +175,18 @@ pub struct Sessions<'a> {
 }
 
 impl Sessions<'_> {
-    /// Opens a session; beyond the account's maximum the oldest end.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if the account is gone.
+    /// Opens a session, if what it is opened on still holds; beyond the account's maximum the
+    /// oldest end.
     pub async fn open(&self, opening: &Opening<'_>, notes: &Notes<'_>) -> Result<Opened, StorageError> {
         let session = opening.session;
         let mut tx = self.db.begin().await?;
-        if !accounts::lock(&mut tx, session.tenant, session.account).await? {
-            return Err(StorageError::Conflict("accounts".to_owned()));
+        if !accounts::lock(&mut tx, session.tenant, session.account).await?
+            || !accounts::still_stands(&mut tx, session.tenant, session.account, opening.compared).await?
+        {
+            return Ok(Opened::Stale);
         }
         let opened = insert(&mut tx, opening, notes.now).await?;
-        if opened != Opened::ChallengeSpent {
+        if matches!(opened, Opened::Opened { .. }) {
             notes::write(&mut tx, notes).await?;
             tx.commit().await?;
         }
@@ -313,8 +318,10 @@ pub(super) async fn insert(tx: &mut Tx, opening: &Opening<'_>, now: Timestamp) -
         Some(device) => Some(devices::trust(tx, session.tenant, session.account, device).await?),
         None => None,
     };
-    if let (None, Some(known)) = (device, session.device) {
-        devices::touch(tx, session.tenant, session.account, known, now).await?;
+    if let (None, Some(known)) = (device, session.device)
+        && !devices::touch(tx, session.tenant, session.account, known, now).await?
+    {
+        return Ok(Opened::Stale);
     }
     let inserted = execute!(
         tx.on(),

@@ -38,12 +38,15 @@ pub(super) struct Entry {
     pub device: Option<DeviceId>,
     /// Whether an unknown device becomes trusted now.
     pub trust: bool,
+    /// The version of the password that was compared, where one was.
+    pub compared: Option<i64>,
 }
 
 /// A session made but not yet written, with what only the person may hold.
 pub(super) struct Prepared {
     session: Session,
     device: Option<NewDevice>,
+    compared: Option<i64>,
     max_sessions: u32,
     refresh_token: SecretString,
     device_token: Option<SecretString>,
@@ -56,6 +59,7 @@ impl Prepared {
             session: &self.session,
             refresh_digest: digest::token_digest(self.refresh_token.expose_secret()),
             device: self.device.as_ref(),
+            compared: self.compared,
             max_sessions: self.max_sessions,
         }
     }
@@ -87,10 +91,12 @@ pub(super) fn prepare(
         expires_at: now + tenant.policy().tokens.refresh_absolute,
         ended_at: None,
     };
-    Prepared { session, device, max_sessions: tenant.policy().tokens.max_sessions, refresh_token, device_token }
+    let max_sessions = tenant.policy().tokens.max_sessions;
+    Prepared { session, device, compared: entry.compared, max_sessions, refresh_token, device_token }
 }
 
-/// Opens the session; `None` if its challenge already opened another.
+/// Opens the session; `None` if its challenge already opened another, or what was judged holds no
+/// longer.
 pub(super) async fn open(
     deps: &Deps,
     tenant: &TenantContext,
@@ -102,7 +108,7 @@ pub(super) async fn open(
     let kind = EventKind::AuthnLoginSuccess;
     let events = [deps.event(tenant, Some(account.id), kind, Some(entry.proof.as_str()))];
     match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&[], &events)).await? {
-        Opened::ChallengeSpent => Ok(None),
+        Opened::ChallengeSpent | Opened::Stale => Ok(None),
         Opened::Opened { .. } => {
             // Codes by SMS know device tokens only; a password asks what the original API asked.
             if entry.trust && entry.proof == Proof::PasswordOnNewDevice {
@@ -174,12 +180,15 @@ fn new_device(
     NewDevice { id, kind, digest, trusted_from, label: client.label(), created_at: now }
 }
 
-/// Hashes a password anew at today's cost and stores it, unless it was changed meanwhile.
-pub(super) async fn rehash(deps: &Deps, account: &Account, password: SecretString) -> Result<(), Failure> {
+/// Hashes a password anew at today's cost and stores it in place of `compared`, the hash it matched,
+/// unless that was replaced meanwhile.
+pub(super) async fn rehash(
+    deps: &Deps,
+    account: &Account,
+    password: SecretString,
+    compared: &SecretString,
+) -> Result<(), Failure> {
     let fresh = deps.hasher.hash(account.tenant, password).await?;
-    let accounts = deps.storage.accounts();
-    if let Some((_, Some(old))) = accounts.find_with_credential(account.tenant, account.id).await? {
-        accounts.rehash(account.tenant, account.id, &old, &fresh).await?;
-    }
+    deps.storage.accounts().rehash(account.tenant, account.id, compared, &fresh).await?;
     Ok(())
 }

@@ -125,7 +125,7 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         Lane::Device(device) => Some(device),
         Lane::Strangers => None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true };
+    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true, compared: None };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     let outcome = opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry)));
     Ok(VerifyCodeOutcome::Code(outcome))
@@ -200,7 +200,7 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
         created_at: now,
         unverified_until: None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true };
+    let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true, compared: None };
     let prepared = entry::prepare(deps, &ask.tenant, account.id, &ask.client, &entry);
     let events = [deps.event(&ask.tenant, Some(account.id), EventKind::UserCreated, Some("phone"))];
     let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };
