@@ -106,12 +106,12 @@ const REVOKED_SINCE: &str = "
 /// A session to be opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The session. Its `device` is replaced by the id of `device` below, if given.
+    /// The session. Its `device` is replaced by the id of the first of `devices`, if there is one.
     pub session: &'a Session,
     /// SHA-256 of its first refresh token.
     pub refresh_digest: [u8; 32],
-    /// A device that becomes trusted with it.
-    pub device: Option<&'a NewDevice>,
+    /// Devices that become trusted with it, in the same transaction.
+    pub devices: &'a [NewDevice],
     /// The version of the password that was compared; `None` if the proof was no password.
     pub compared: Option<i64>,
     /// How many live sessions the account may have, this one included.
@@ -125,7 +125,7 @@ pub enum Opened {
     Opened {
         /// The oldest sessions, ended to make room.
         ended: Vec<SessionId>,
-        /// The id under which the new device is trusted (an older one if the account knew it).
+        /// The id under which the first new device is trusted (an older one if the account knew it).
         device: Option<DeviceId>,
     },
     /// Its challenge has opened a session before.
@@ -314,10 +314,11 @@ impl Sessions<'_> {
 pub(super) async fn insert(tx: &mut Tx, opening: &Opening<'_>, now: Timestamp) -> Result<Opened, StorageError> {
     let session = opening.session;
     let (tenant, account) = (session.tenant.uuid(), session.account.uuid());
-    let device = match opening.device {
-        Some(device) => Some(devices::trust(tx, session.tenant, session.account, device).await?),
-        None => None,
-    };
+    let mut device = None;
+    for new in opening.devices {
+        let trusted = devices::trust(tx, session.tenant, session.account, new).await?;
+        device = device.or(Some(trusted));
+    }
     if let (None, Some(known)) = (device, session.device)
         && !devices::touch(tx, session.tenant, session.account, known, now).await?
     {

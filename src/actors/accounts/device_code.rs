@@ -49,6 +49,7 @@ pub enum CodeOutcome {
 
 /// Judges the answer; the device is trusted from then on.
 pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Result<CodeOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let id = directory_id(who);
     let found = deps.storage.accounts().find_with_credential(ask.tenant.id(), id).await?;
     let answer = Answer {

@@ -97,6 +97,7 @@ pub enum VerifyCodeOutcome {
 
 /// Judges the answer. A right one trusts the device too.
 pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Result<VerifyCodeOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let id = directory_id(who);
     let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let lane = ask.client.code_lane(deps, &ask.tenant, id).await?;
@@ -183,6 +184,7 @@ pub enum RegisterPhoneOutcome {
 /// Registers the number. The proof is spent in the same transaction that makes the account, so
 /// one proof makes one account on however many nodes.
 pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<RegisterPhoneOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let Some(proof) = proof(deps, &ask).await? else { return Ok(RegisterPhoneOutcome::NotVerified) };
     let now = deps.clock.now();
     let account = Account {

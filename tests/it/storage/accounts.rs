@@ -119,7 +119,7 @@ async fn register_phone(storage: &Storage, account: &Account, proof: ChallengeId
     let opening = Opening {
         session: &session,
         refresh_digest: digest(),
-        device: Some(&device),
+        devices: std::slice::from_ref(&device),
         compared: None,
         max_sessions: 10,
     };

@@ -59,7 +59,7 @@ async fn one_challenge_opens_one_session_under_parallel_fire(storage: Storage) {
                 let opening = Opening {
                     session: &session,
                     refresh_digest: digest(),
-                    device: None,
+                    devices: &[],
                     compared: None,
                     max_sessions: 10,
                 };
@@ -82,7 +82,7 @@ async fn beyond_the_maximum_the_oldest_session_ends(storage: Storage) {
     let sessions: Vec<_> = (0..3).map(|n| session(&account, T0 + n * Duration::from_secs(1))).collect();
     let mut ended = vec![];
     for session in &sessions {
-        let opening = Opening { session, refresh_digest: digest(), device: None, compared: None, max_sessions: 2 };
+        let opening = Opening { session, refresh_digest: digest(), devices: &[], compared: None, max_sessions: 2 };
         let Opened::Opened { ended: now, .. } =
             storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap()
         else {
@@ -110,7 +110,7 @@ async fn many_sign_ins_at_once_never_exceed_the_maximum(storage: Storage) {
                 let opening = Opening {
                     session: &session,
                     refresh_digest: digest(),
-                    device: None,
+                    devices: &[],
                     compared: None,
                     max_sessions: 3,
                 };
@@ -249,8 +249,29 @@ async fn no_session_opens_on_a_password_that_was_changed(storage: Storage) {
     assert!(matches!(open_with(&storage, &session(&account, T0), Some(2)).await, Opened::Opened { .. }));
 }
 
+async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (devices, challenge) = ([device(), device()], id());
+    let mut outcomes = vec![];
+    for devices in [&devices, &[device(), device()]] {
+        let session = Session { challenge: Some(challenge), ..session(&account, T0) };
+        let opening =
+            Opening { session: &session, refresh_digest: digest(), devices, compared: None, max_sessions: 10 };
+        outcomes.push(storage.sessions().open(&opening, &silent(T0)).await.unwrap());
+    }
+
+    assert_eq!(outcomes, [Opened::Opened { ended: vec![], device: Some(devices[0].id) }, Opened::ChallengeSpent]);
+    let mut trusted: Vec<_> =
+        storage.devices().list(tenant, account.id).await.unwrap().iter().map(|device| device.known.id).collect();
+    let mut expected = devices.map(|device| device.id);
+    trusted.sort();
+    expected.sort();
+    assert_eq!(trusted, expected);
+}
+
 async fn open_with(storage: &Storage, session: &Session, compared: Option<i64>) -> Opened {
-    let opening = Opening { session, refresh_digest: digest(), device: None, compared, max_sessions: 10 };
+    let opening = Opening { session, refresh_digest: digest(), devices: &[], compared, max_sessions: 10 };
     storage.sessions().open(&opening, &silent(T0)).await.unwrap()
 }
 
@@ -287,5 +308,6 @@ on_every_database!(
     no_session_opens_for_an_account_that_is_gone_or_disabled,
     no_session_opens_on_a_device_that_was_forgotten,
     no_session_opens_on_a_password_that_was_changed,
+    every_device_becomes_trusted_with_the_session_or_none_does,
     sweeping_removes_what_is_over_and_keeps_what_matters,
 );
