@@ -33,6 +33,8 @@ CREATE TABLE credentials (
     account_id    UUID NOT NULL,
     -- PHC string (argon2id).
     password_hash TEXT NOT NULL,
+    -- Grows when the password changes, not when the same one is hashed anew.
+    version       BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, account_id),
     FOREIGN KEY (tenant_id, account_id) REFERENCES accounts (tenant_id, id) ON DELETE CASCADE
 );

@@ -23,7 +23,7 @@ use crate::secret::{ExposeSecret, SecretString};
 const FIND: &str = "
     SELECT a.tenant_id, a.id, a.username, a.first_name, a.last_name, a.phone_as_given, a.locale, a.disabled,
            a.created_at, a.unverified_until, e.value AS email, e.proven_at AS email_verified_at,
-           p.value AS phone, c.password_hash
+           p.value AS phone, c.password_hash, c.version AS password_version
       FROM accounts a
       LEFT JOIN contacts e ON e.tenant_id = a.tenant_id AND e.account_id = a.id AND e.kind = 'email'
       LEFT JOIN contacts p ON p.tenant_id = a.tenant_id AND p.account_id = a.id AND p.kind = 'phone'
@@ -59,8 +59,15 @@ const SPEND_PROOF: &str = "
     ON CONFLICT (tenant_id, challenge_id) DO NOTHING";
 
 const PUT_CREDENTIAL: &str = "
-    INSERT INTO credentials (tenant_id, account_id, password_hash) VALUES ($1, $2, $3)
-    ON CONFLICT (tenant_id, account_id) DO UPDATE SET password_hash = excluded.password_hash";
+    INSERT INTO credentials (tenant_id, account_id, password_hash, version) VALUES ($1, $2, $3, 1)
+    ON CONFLICT (tenant_id, account_id)
+    DO UPDATE SET password_hash = excluded.password_hash, version = credentials.version + 1";
+
+/// Read after the account was locked: what it says stays true until the end of the transaction.
+const STANDING: &str = "
+    SELECT a.disabled, c.version
+      FROM accounts a LEFT JOIN credentials c ON c.tenant_id = a.tenant_id AND c.account_id = a.id
+     WHERE a.tenant_id = $1 AND a.id = $2";
 
 const PROVE_EMAIL: &str = "
     UPDATE contacts SET proven_at = $3
@@ -80,6 +87,15 @@ const DELETE_MESSAGES: &str = "
 
 /// Everything else of the person hangs on this row and goes with it.
 const DELETE: &str = "DELETE FROM accounts WHERE tenant_id = $1 AND id = $2";
+
+/// A password as stored.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// PHC string.
+    pub password_hash: SecretString,
+    /// Which password it is: grows when it changes, not when it is hashed anew.
+    pub version: i64,
+}
 
 /// A registration with e-mail and password.
 #[derive(Debug, Clone, Copy)]
@@ -147,12 +163,12 @@ impl Accounts<'_> {
         Ok(row.map(|(id,)| id.into()))
     }
 
-    /// One account and its PHC string, in one query.
+    /// One account and its password, in one query.
     pub async fn find_with_credential(
         &self,
         tenant: TenantId,
         id: AccountId,
-    ) -> Result<Option<(Account, Option<SecretString>)>, StorageError> {
+    ) -> Result<Option<(Account, Option<Credential>)>, StorageError> {
         let row = fetch_optional!(self.db.read(), AccountRow, FIND, tenant.uuid(), id.uuid())?;
         row.map(AccountRow::into_account).transpose()
     }
@@ -201,8 +217,8 @@ impl Accounts<'_> {
         Ok(PhoneRegistered::Created { device })
     }
 
-    /// Replaces a PHC string by one of the same password with newer parameters; `false` if the
-    /// password was changed meanwhile.
+    /// Replaces `old`, the PHC string that was compared, by one of the same password with newer
+    /// parameters; `false` if another is stored by now.
     pub async fn rehash(
         &self,
         tenant: TenantId,
@@ -240,6 +256,19 @@ impl Accounts<'_> {
 pub(super) async fn lock(tx: &mut Tx, tenant: TenantId, id: AccountId) -> Result<bool, StorageError> {
     let text = tx.pick(LOCK);
     Ok(fetch_optional!(tx.on(), (Uuid,), text, tenant.uuid(), id.uuid())?.is_some())
+}
+
+/// Whether a transaction that holds the account may still act on what was read before it did: the
+/// account is not disabled, and its password is the one of the version `compared` (`None` where no
+/// password was).
+pub(super) async fn still_stands(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: AccountId,
+    compared: Option<i64>,
+) -> Result<bool, StorageError> {
+    let row = fetch_optional!(tx.on(), (bool, Option<i64>), STANDING, tenant.uuid(), id.uuid())?;
+    Ok(row.is_some_and(|(disabled, version)| !disabled && (compared.is_none() || compared == version)))
 }
 
 /// Sets the password, whatever it was.
@@ -312,10 +341,11 @@ struct AccountRow {
     email_verified_at: Option<i64>,
     phone: Option<String>,
     password_hash: Option<String>,
+    password_version: Option<i64>,
 }
 
 impl AccountRow {
-    fn into_account(self) -> Result<(Account, Option<SecretString>), StorageError> {
+    fn into_account(self) -> Result<(Account, Option<Credential>), StorageError> {
         let corrupt = |_| StorageError::corrupt("contacts.value");
         let read = |kind, value: Option<String>| {
             value.map(|value| Contact::from_canonical(kind, &value)).transpose().map_err(corrupt)
@@ -343,6 +373,9 @@ impl AccountRow {
             created_at: Timestamp::from_millis(self.created_at),
             unverified_until: self.unverified_until.map(Timestamp::from_millis),
         };
-        Ok((account, self.password_hash.map(SecretString::from)))
+        let credential = self.password_hash.zip(self.password_version);
+        let credential =
+            credential.map(|(hash, version)| Credential { password_hash: SecretString::from(hash), version });
+        Ok((account, credential))
     }
 }

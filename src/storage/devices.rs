@@ -29,7 +29,8 @@ const LIST: &str = "
      WHERE tenant_id = $1 AND account_id = $2 ORDER BY last_seen_at DESC, id LIMIT 100";
 
 const TOUCH: &str = "
-    UPDATE devices SET last_seen_at = $4 WHERE tenant_id = $1 AND account_id = $2 AND id = $3 AND last_seen_at < $4";
+    UPDATE devices SET last_seen_at = CASE WHEN last_seen_at < $4 THEN $4 ELSE last_seen_at END
+     WHERE tenant_id = $1 AND account_id = $2 AND id = $3";
 
 const DELETE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 AND id = $3";
 
@@ -148,15 +149,15 @@ impl Devices<'_> {
     }
 }
 
-/// Notes within a transaction that a device signed in.
+/// Notes within a transaction that a device signed in; `false` if it is trusted no longer.
 pub(super) async fn touch(
     tx: &mut Tx,
     tenant: TenantId,
     account: AccountId,
     id: DeviceId,
     now: Timestamp,
-) -> Result<(), StorageError> {
-    execute!(tx.on(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis()).map(drop)
+) -> Result<bool, StorageError> {
+    Ok(execute!(tx.on(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis())? == 1)
 }
 
 /// Trusts a device within a transaction.

@@ -39,7 +39,7 @@ mod sessions;
 mod signing_keys;
 mod tenants;
 
-pub use accounts::{Accounts, EmailRegistered, EmailRegistration, PhoneRegistered, PhoneRegistration};
+pub use accounts::{Accounts, Credential, EmailRegistered, EmailRegistration, PhoneRegistered, PhoneRegistration};
 pub use attempts::{Attempts, Mirror};
 pub use audit::{Audit, AuditEntry};
 pub use devices::{Device, Devices, NewDevice};

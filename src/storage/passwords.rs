@@ -61,17 +61,21 @@ impl Passwords<'_> {
     }
 
     /// Sets a new password for someone signed in as `keep`, whose session and device stay; all
-    /// others go, and so do reset links. `false` if the account is gone.
+    /// others go, and so do reset links. `compared` is the version of the password they knew: `false`
+    /// if it holds no longer, or the account is disabled or gone.
     pub async fn change(
         &self,
         tenant: TenantId,
         account: AccountId,
         keep: SessionId,
+        compared: i64,
         password_hash: &SecretString,
         notes: &Notes<'_>,
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
-        if !accounts::lock(&mut tx, tenant, account).await? {
+        if !accounts::lock(&mut tx, tenant, account).await?
+            || !accounts::still_stands(&mut tx, tenant, account, Some(compared)).await?
+        {
             return Ok(false);
         }
         accounts::put_credential(&mut tx, tenant, account, password_hash).await?;

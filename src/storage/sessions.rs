@@ -106,12 +106,14 @@ const REVOKED_SINCE: &str = "
 /// A session to be opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The session. Its `device` is replaced by the id of `device` below, if given.
+    /// The session. Its `device` is replaced by the id of the first of `devices`, if there is one.
     pub session: &'a Session,
     /// SHA-256 of its first refresh token.
     pub refresh_digest: [u8; 32],
-    /// A device that becomes trusted with it.
-    pub device: Option<&'a NewDevice>,
+    /// Devices that become trusted with it, in the same transaction.
+    pub devices: &'a [NewDevice],
+    /// The version of the password that was compared; `None` if the proof was no password.
+    pub compared: Option<i64>,
     /// How many live sessions the account may have, this one included.
     pub max_sessions: u32,
 }
@@ -123,11 +125,14 @@ pub enum Opened {
     Opened {
         /// The oldest sessions, ended to make room.
         ended: Vec<SessionId>,
-        /// The id under which the new device is trusted (an older one if the account knew it).
+        /// The id under which the first new device is trusted (an older one if the account knew it).
         device: Option<DeviceId>,
     },
     /// Its challenge has opened a session before.
     ChallengeSpent,
+    /// What it was opened on holds no longer: the password was changed, the account disabled or
+    /// erased, or the trusted device forgotten while the sign-in was judged.
+    Stale,
 }
 
 /// A refresh token and the session it belongs to.
@@ -170,18 +175,18 @@ pub struct Sessions<'a> {
 }
 
 impl Sessions<'_> {
-    /// Opens a session; beyond the account's maximum the oldest end.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if the account is gone.
+    /// Opens a session, if what it is opened on still holds; beyond the account's maximum the
+    /// oldest end.
     pub async fn open(&self, opening: &Opening<'_>, notes: &Notes<'_>) -> Result<Opened, StorageError> {
         let session = opening.session;
         let mut tx = self.db.begin().await?;
-        if !accounts::lock(&mut tx, session.tenant, session.account).await? {
-            return Err(StorageError::Conflict("accounts".to_owned()));
+        if !accounts::lock(&mut tx, session.tenant, session.account).await?
+            || !accounts::still_stands(&mut tx, session.tenant, session.account, opening.compared).await?
+        {
+            return Ok(Opened::Stale);
         }
         let opened = insert(&mut tx, opening, notes.now).await?;
-        if opened != Opened::ChallengeSpent {
+        if matches!(opened, Opened::Opened { .. }) {
             notes::write(&mut tx, notes).await?;
             tx.commit().await?;
         }
@@ -309,12 +314,15 @@ impl Sessions<'_> {
 pub(super) async fn insert(tx: &mut Tx, opening: &Opening<'_>, now: Timestamp) -> Result<Opened, StorageError> {
     let session = opening.session;
     let (tenant, account) = (session.tenant.uuid(), session.account.uuid());
-    let device = match opening.device {
-        Some(device) => Some(devices::trust(tx, session.tenant, session.account, device).await?),
-        None => None,
-    };
-    if let (None, Some(known)) = (device, session.device) {
-        devices::touch(tx, session.tenant, session.account, known, now).await?;
+    let mut device = None;
+    for new in opening.devices {
+        let trusted = devices::trust(tx, session.tenant, session.account, new).await?;
+        device = device.or(Some(trusted));
+    }
+    if let (None, Some(known)) = (device, session.device)
+        && !devices::touch(tx, session.tenant, session.account, known, now).await?
+    {
+        return Ok(Opened::Stale);
     }
     let inserted = execute!(
         tx.on(),

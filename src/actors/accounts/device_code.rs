@@ -49,8 +49,9 @@ pub enum CodeOutcome {
 
 /// Judges the answer; the device is trusted from then on.
 pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Result<CodeOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let id = directory_id(who);
-    let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
+    let found = deps.storage.accounts().find_with_credential(ask.tenant.id(), id).await?;
     let answer = Answer {
         tenant: &ask.tenant,
         purpose: CodePurpose::NewDevice,
@@ -65,11 +66,12 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
         Checked::Expired => return Ok(CodeOutcome::Expired),
         Checked::Ceiling { until } => return Ok(CodeOutcome::Ceiling { until }),
     };
-    let Some(account) = account else { return Ok(CodeOutcome::Expired) };
+    let Some((account, Some(credential))) = found else { return Ok(CodeOutcome::Expired) };
     if account.disabled {
         return Ok(CodeOutcome::Disabled);
     }
-    let entry = Entry { proof: Proof::PasswordOnNewDevice, challenge: Some(challenge), device: None, trust: true };
+    let (proof, compared) = (Proof::PasswordOnNewDevice, Some(credential.version));
+    let entry = Entry { proof, challenge: Some(challenge), device: None, trust: true, compared };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     Ok(opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry))))
 }

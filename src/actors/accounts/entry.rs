@@ -38,12 +38,15 @@ pub(super) struct Entry {
     pub device: Option<DeviceId>,
     /// Whether an unknown device becomes trusted now.
     pub trust: bool,
+    /// The version of the password that was compared, where one was.
+    pub compared: Option<i64>,
 }
 
 /// A session made but not yet written, with what only the person may hold.
 pub(super) struct Prepared {
     session: Session,
-    device: Option<NewDevice>,
+    devices: Vec<NewDevice>,
+    compared: Option<i64>,
     max_sessions: u32,
     refresh_token: SecretString,
     device_token: Option<SecretString>,
@@ -55,7 +58,8 @@ impl Prepared {
         Opening {
             session: &self.session,
             refresh_digest: digest::token_digest(self.refresh_token.expose_secret()),
-            device: self.device.as_ref(),
+            devices: &self.devices,
+            compared: self.compared,
             max_sessions: self.max_sessions,
         }
     }
@@ -73,6 +77,11 @@ pub(super) fn prepare(
     let refresh_token = digest::fresh_token(&deps.entropy);
     let fresh = entry.trust && entry.device.is_none();
     let (device, device_token) = if fresh { Some(token_device(deps, client)).unzip() } else { (None, None) };
+    let mut devices: Vec<_> = device.into_iter().collect();
+    // Codes by SMS know device tokens only; a password asks what the original API asked.
+    if fresh && entry.proof == Proof::PasswordOnNewDevice {
+        devices.extend(user_agent_device(deps, tenant, account, client));
+    }
     let session = Session {
         tenant: tenant.id(),
         id: SessionId::at(now, deps.entropy.bytes()),
@@ -80,17 +89,25 @@ pub(super) fn prepare(
         client_id: FIRST_PARTY.to_owned(),
         proof: entry.proof,
         challenge: entry.challenge,
-        device: entry.device.or(device.as_ref().map(|device| device.id)),
+        device: entry.device.or(devices.first().map(|device| device.id)),
         label: client.label(),
         authenticated_at: now,
         refreshed_at: now,
         expires_at: now + tenant.policy().tokens.refresh_absolute,
         ended_at: None,
     };
-    Prepared { session, device, max_sessions: tenant.policy().tokens.max_sessions, refresh_token, device_token }
+    let max_sessions = tenant.policy().tokens.max_sessions;
+    Prepared { session, devices, compared: entry.compared, max_sessions, refresh_token, device_token }
 }
 
-/// Opens the session; `None` if its challenge already opened another.
+/// Has the tenant's keys at hand before anything is spent: without them a consumed code would have
+/// bought nothing.
+pub(super) async fn have_keys(deps: &Deps, tenant: &TenantContext) -> Result<(), Failure> {
+    deps.keyring.of(tenant.id()).await.map(drop)
+}
+
+/// Opens the session; `None` if its challenge already opened another, or what was judged holds no
+/// longer.
 pub(super) async fn open(
     deps: &Deps,
     tenant: &TenantContext,
@@ -98,18 +115,16 @@ pub(super) async fn open(
     client: &Client,
     entry: Entry,
 ) -> Result<Option<SignedIn>, Failure> {
+    have_keys(deps, tenant).await?;
     let prepared = prepare(deps, tenant, account.id, client, &entry);
     let kind = EventKind::AuthnLoginSuccess;
-    let events = [deps.event(tenant, Some(account.id), kind, Some(entry.proof.as_str()))];
+    let mut events = vec![deps.event(tenant, Some(account.id), kind, Some(entry.proof.as_str()))];
+    if prepared.devices.iter().any(|device| device.kind == DeviceKind::UserAgent) {
+        events.push(deps.event(tenant, Some(account.id), EventKind::DeviceTrusted, None));
+    }
     match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&[], &events)).await? {
-        Opened::ChallengeSpent => Ok(None),
-        Opened::Opened { .. } => {
-            // Codes by SMS know device tokens only; a password asks what the original API asked.
-            if entry.trust && entry.proof == Proof::PasswordOnNewDevice {
-                trust_user_agent(deps, tenant, account.id, client).await?;
-            }
-            finish(deps, tenant, account.clone(), prepared).await.map(Some)
-        }
+        Opened::ChallengeSpent | Opened::Stale => Ok(None),
+        Opened::Opened { .. } => finish(deps, tenant, account.clone(), prepared).await.map(Some),
     }
 }
 
@@ -149,19 +164,6 @@ pub(super) fn user_agent_device(
     Some(new_device(deps, client, DeviceKind::UserAgent, digest, client.address_prefix.clone()))
 }
 
-async fn trust_user_agent(
-    deps: &Deps,
-    tenant: &TenantContext,
-    account: AccountId,
-    client: &Client,
-) -> Result<(), Failure> {
-    if let Some(device) = user_agent_device(deps, tenant, account, client) {
-        deps.storage.devices().trust(tenant.id(), account, &device).await?;
-        deps.note(tenant, Some(account), EventKind::DeviceTrusted);
-    }
-    Ok(())
-}
-
 fn new_device(
     deps: &Deps,
     client: &Client,
@@ -174,12 +176,15 @@ fn new_device(
     NewDevice { id, kind, digest, trusted_from, label: client.label(), created_at: now }
 }
 
-/// Hashes a password anew at today's cost and stores it, unless it was changed meanwhile.
-pub(super) async fn rehash(deps: &Deps, account: &Account, password: SecretString) -> Result<(), Failure> {
+/// Hashes a password anew at today's cost and stores it in place of `compared`, the hash it matched,
+/// unless that was replaced meanwhile.
+pub(super) async fn rehash(
+    deps: &Deps,
+    account: &Account,
+    password: SecretString,
+    compared: &SecretString,
+) -> Result<(), Failure> {
     let fresh = deps.hasher.hash(account.tenant, password).await?;
-    let accounts = deps.storage.accounts();
-    if let Some((_, Some(old))) = accounts.find_with_credential(account.tenant, account.id).await? {
-        accounts.rehash(account.tenant, account.id, &old, &fresh).await?;
-    }
+    deps.storage.accounts().rehash(account.tenant, account.id, compared, &fresh).await?;
     Ok(())
 }

@@ -78,7 +78,7 @@ pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<R
     let (answer, unwritten) = match step {
         Ok(Step::Answer(outcome)) => (Ok(outcome), None),
         Ok(Step::Wrong { outcome, unwritten }) => (Ok(outcome), unwritten),
-        Ok(Step::Right { account, standing }) => (admit(deps, &ask, &account, standing).await, None),
+        Ok(Step::Right(matched)) => (admit(deps, &ask, &matched).await, None),
         Err(failure) => (Err(failure), None),
     };
     let _nobody_waits = reply.send(answer);
@@ -92,7 +92,15 @@ pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<R
 enum Step {
     Answer(LogInOutcome),
     Wrong { outcome: LogInOutcome, unwritten: Option<(Counter, u64, Lane)> },
-    Right { account: Box<Account>, standing: Standing },
+    Right(Box<Matched>),
+}
+
+/// A right password, and what was read when it was compared.
+struct Matched {
+    account: Account,
+    /// Which password it was.
+    version: i64,
+    standing: Standing,
 }
 
 /// Reserve, compare, settle.
@@ -101,7 +109,8 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     let id = directory_id(who);
     let found = deps.storage.accounts().find_with_credential(tenant.id(), id).await?;
     let found = found.filter(|(account, _)| !account.has_lapsed(deps.clock.now()));
-    let (account, phc) = found.unzip();
+    let (account, credential) = found.unzip();
+    let credential = credential.flatten();
     let standing = ask.client.standing(deps, tenant, id).await?;
     let subject = attempt_subject(deps, tenant, who, &Contact::Email(ask.email.clone()));
     let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: account.as_ref() };
@@ -115,7 +124,8 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
         }
     };
     let priority = if standing.is_trusted() { Priority::KnownDevice } else { Priority::Stranger };
-    let compared = deps.hasher.verify(tenant.id(), priority, ask.password.clone(), phc.flatten()).await;
+    let phc = credential.as_ref().map(|credential| credential.password_hash.clone());
+    let compared = deps.hasher.verify(tenant.id(), priority, ask.password.clone(), phc).await;
     let matched = match compared {
         Ok(verification) => verification,
         Err(error) => {
@@ -125,15 +135,15 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     };
     metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
 
-    match (matched, &account) {
-        (Verification::Matches { rehash }, Some(account)) => {
+    match (matched, &account, credential) {
+        (Verification::Matches { rehash }, Some(account), Some(credential)) => {
             attempts.succeed(attempt).await?;
             if rehash {
-                strengthen(deps, account, ask.password.clone()).await;
+                strengthen(deps, account, ask.password.clone(), &credential.password_hash).await;
             }
-            Ok(Step::Right { account: Box::new(account.clone()), standing })
+            Ok(Step::Right(Box::new(Matched { account: account.clone(), version: credential.version, standing })))
         }
-        (_, account) => {
+        (_, account, _) => {
             let Failed { lock, unwritten } = attempts.fail(attempt).await?;
             deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
             let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
@@ -144,17 +154,19 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
 }
 
 /// What a right password leads to.
-async fn admit(deps: &Deps, ask: &LogIn, account: &Account, standing: Standing) -> Result<LogInOutcome, Failure> {
-    match judge_password(account, true, standing) {
+async fn admit(deps: &Deps, ask: &LogIn, matched: &Matched) -> Result<LogInOutcome, Failure> {
+    let Matched { account, version, standing } = matched;
+    match judge_password(account, true, *standing) {
         PasswordVerdict::Refused => Ok(LogInOutcome::Refused),
         PasswordVerdict::Unverified => Ok(LogInOutcome::Unverified),
         PasswordVerdict::Disabled => Ok(LogInOutcome::Disabled),
         PasswordVerdict::NewDevice => mail_device_code(deps, ask, account).await,
         PasswordVerdict::SignedIn => {
-            let entry = Entry { proof: Proof::Password, challenge: None, device: standing.device, trust: false };
+            let (proof, device, compared) = (Proof::Password, standing.device, Some(*version));
+            let entry = Entry { proof, challenge: None, device, trust: false, compared };
             let signed_in = entry::open(deps, &ask.tenant, account, &ask.client, entry).await?;
-            // Without a challenge there is nothing that could have been spent.
-            signed_in.map(|entry| LogInOutcome::SignedIn(Box::new(entry))).ok_or(Failure::Internal)
+            // Reset or forgotten while it was compared: the password counts as what it is by now.
+            Ok(signed_in.map_or(LogInOutcome::Refused, |entry| LogInOutcome::SignedIn(Box::new(entry))))
         }
     }
 }
@@ -193,8 +205,8 @@ async fn write_after_the_answer(
 }
 
 /// Hashes a password anew at today's cost; a failure costs nothing but the next try.
-async fn strengthen(deps: &Deps, account: &Account, password: SecretString) {
-    if let Err(failure) = entry::rehash(deps, account, password).await {
+async fn strengthen(deps: &Deps, account: &Account, password: SecretString, compared: &SecretString) {
+    if let Err(failure) = entry::rehash(deps, account, password, compared).await {
         tracing::warn!(%failure, "a password hash could not be renewed");
     }
 }

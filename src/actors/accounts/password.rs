@@ -52,7 +52,7 @@ pub enum ChangePasswordOutcome {
 pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePasswordOutcome, Failure> {
     let tenant = &ask.tenant;
     let found = deps.storage.accounts().find_with_credential(tenant.id(), ask.account).await?;
-    let Some((account, Some(phc))) = found else { return Ok(ChangePasswordOutcome::Refused) };
+    let Some((account, Some(credential))) = found else { return Ok(ChangePasswordOutcome::Refused) };
     let standing = ask.client.standing(deps, tenant, ask.account).await?;
     let subject = AttemptSubject::Account(ask.account);
     let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: Some(&account) };
@@ -60,7 +60,8 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
         Place::Granted(attempt) => attempt,
         Place::Locked(_) | Place::Stopped => return Ok(locked(tenant)),
     };
-    let compared = deps.hasher.verify(tenant.id(), Priority::KnownDevice, ask.current, Some(phc)).await;
+    let phc = Some(credential.password_hash);
+    let compared = deps.hasher.verify(tenant.id(), Priority::KnownDevice, ask.current, phc).await;
     if let Err(error) = compared {
         attempts.give_back(attempt).await;
         return Err(error.into());
@@ -82,7 +83,11 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("change"))];
     let messages: Vec<_> = links::password_changed(deps, tenant, &account).into_iter().collect();
     let notes = deps.notes(&messages, &events);
-    deps.storage.passwords().change(tenant.id(), account.id, ask.session, &phc, &notes).await?;
+    let passwords = deps.storage.passwords();
+    if !passwords.change(tenant.id(), account.id, ask.session, credential.version, &phc, &notes).await? {
+        // Reset while it was compared: it is not the current one any more.
+        return Ok(ChangePasswordOutcome::Refused);
+    }
     deps.postman.dispatch_all(messages);
     Ok(ChangePasswordOutcome::Done)
 }

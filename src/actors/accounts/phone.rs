@@ -97,6 +97,7 @@ pub enum VerifyCodeOutcome {
 
 /// Judges the answer. A right one trusts the device too.
 pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Result<VerifyCodeOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let id = directory_id(who);
     let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let lane = ask.client.code_lane(deps, &ask.tenant, id).await?;
@@ -125,7 +126,7 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         Lane::Device(device) => Some(device),
         Lane::Strangers => None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true };
+    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true, compared: None };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     let outcome = opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry)));
     Ok(VerifyCodeOutcome::Code(outcome))
@@ -183,6 +184,7 @@ pub enum RegisterPhoneOutcome {
 /// Registers the number. The proof is spent in the same transaction that makes the account, so
 /// one proof makes one account on however many nodes.
 pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<RegisterPhoneOutcome, Failure> {
+    entry::have_keys(deps, &ask.tenant).await?;
     let Some(proof) = proof(deps, &ask).await? else { return Ok(RegisterPhoneOutcome::NotVerified) };
     let now = deps.clock.now();
     let account = Account {
@@ -200,7 +202,7 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
         created_at: now,
         unverified_until: None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true };
+    let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true, compared: None };
     let prepared = entry::prepare(deps, &ask.tenant, account.id, &ask.client, &entry);
     let events = [deps.event(&ask.tenant, Some(account.id), EventKind::UserCreated, Some("phone"))];
     let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };

@@ -24,7 +24,7 @@ async fn an_account_reads_back_as_it_was_written(storage: Storage) {
     let (found, hash) = storage.accounts().find_with_credential(tenant, account.id).await.unwrap().unwrap();
 
     assert_eq!(found, account);
-    assert_eq!(hash.unwrap().expose_secret(), "$argon2id$first");
+    assert_eq!(hash.unwrap().password_hash.expose_secret(), "$argon2id$first");
     let contact = Contact::Email(account.email.clone().unwrap());
     assert_eq!(storage.accounts().find_id(tenant, &contact).await.unwrap(), Some(account.id));
 }
@@ -116,7 +116,13 @@ fn phone_account(storage_tenant: guichet::domain::ids::TenantId, number: &str) -
 
 async fn register_phone(storage: &Storage, account: &Account, proof: ChallengeId) -> PhoneRegistered {
     let (session, device) = (session(account, T0), device());
-    let opening = Opening { session: &session, refresh_digest: digest(), device: Some(&device), max_sessions: 10 };
+    let opening = Opening {
+        session: &session,
+        refresh_digest: digest(),
+        devices: std::slice::from_ref(&device),
+        compared: None,
+        max_sessions: 10,
+    };
     let registration = PhoneRegistration { account, proof, opening };
     storage.accounts().create_with_phone(&registration, &silent(T0)).await.unwrap()
 }
@@ -164,7 +170,9 @@ async fn a_rehash_never_puts_an_old_password_back(storage: Storage) {
     assert!(!accounts.rehash(tenant, account.id, &secret("$argon2id$first"), &secret("$late")).await.unwrap());
 
     let (_, hash) = accounts.find_with_credential(tenant, account.id).await.unwrap().unwrap();
-    assert_eq!(hash.unwrap().expose_secret(), "$argon2id$stronger");
+    let hash = hash.unwrap();
+    assert_eq!(hash.password_hash.expose_secret(), "$argon2id$stronger");
+    assert_eq!(hash.version, 1, "it is the same password");
 }
 
 async fn erasing_leaves_ids_in_the_log_and_nothing_else(storage: Storage) {
@@ -253,7 +261,7 @@ async fn tenant_isolation(storage: Storage) {
     assert_eq!(storage.links().find(other, reset.id).await.unwrap(), None);
     let stolen = storage.passwords().reset(other, reset.id, &hash, &notes).await.unwrap();
     assert_eq!(stolen, guichet::storage::Reset::Invalid);
-    assert!(!storage.passwords().change(other, id, session.id, &hash, &notes).await.unwrap());
+    assert!(!storage.passwords().change(other, id, session.id, 1, &hash, &notes).await.unwrap());
     assert_eq!(storage.devices().find(other, id, DeviceProof::Token(trusted.digest)).await.unwrap(), None);
     assert_eq!(storage.devices().list(other, id).await.unwrap(), []);
     assert!(!storage.devices().forget(other, id, trusted.id, T0, &[]).await.unwrap());

@@ -152,7 +152,13 @@ fn session(account: &Account, at: Timestamp) -> Session {
 /// Opens a session of `account`; its id and the digest of its refresh token.
 async fn open(storage: &Storage, session: &Session, device: Option<&NewDevice>) -> [u8; 32] {
     let refresh_digest = digest();
-    let opening = Opening { session, refresh_digest, device, max_sessions: 10 };
+    let opening = Opening {
+        session,
+        refresh_digest,
+        devices: device.map_or(&[], std::slice::from_ref),
+        compared: None,
+        max_sessions: 10,
+    };
     let opened = storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap();
     assert!(matches!(opened, Opened::Opened { .. }));
     refresh_digest

@@ -57,7 +57,7 @@ async fn a_reset_proves_the_address_and_drops_all_that_came_before(storage: Stor
     assert_eq!(done, Reset::Done(account.id));
     let (found, hash) = storage.accounts().find_with_credential(tenant, account.id).await.unwrap().unwrap();
     assert_eq!((found.email_verified_at, found.unverified_until), (Some(T0), None));
-    assert_eq!(hash.unwrap().expose_secret(), "$new");
+    assert_eq!(hash.unwrap().password_hash.expose_secret(), "$new");
     assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap(), []);
     assert_eq!(storage.sessions().revoked_since(T0).await.unwrap().len(), 1);
     assert_eq!(storage.devices().list(tenant, account.id).await.unwrap(), []);
@@ -93,7 +93,7 @@ async fn a_change_keeps_the_acting_session_and_its_device_alone(storage: Storage
     let events = [event(tenant, account.id, EventKind::AuthnPasswordChange)];
     let notes = Notes { events: &events, ..silent(T0) };
 
-    assert!(storage.passwords().change(tenant, account.id, here.id, &secret("$new"), &notes).await.unwrap());
+    assert!(storage.passwords().change(tenant, account.id, here.id, 1, &secret("$new"), &notes).await.unwrap());
 
     let live: Vec<_> = storage.sessions().list(tenant, account.id, T0).await.unwrap().iter().map(|s| s.id).collect();
     let kept: Vec<_> = storage.devices().list(tenant, account.id).await.unwrap().iter().map(|d| d.known.id).collect();
@@ -102,9 +102,27 @@ async fn a_change_keeps_the_acting_session_and_its_device_alone(storage: Storage
     assert_eq!(storage.audit().page(tenant, None, 10).await.unwrap().len(), 1);
 }
 
+async fn a_change_that_compared_an_older_password_changes_nothing(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let here = session(&account, T0);
+    open(&storage, &here, None).await;
+    let reset = link(&account, LinkPurpose::Reset, T0 + DAY);
+    storage.links().issue(&reset, &silent(T0)).await.unwrap();
+    storage.passwords().reset(tenant, reset.id, &secret("$reset"), &silent(T0)).await.unwrap();
+
+    let changed = storage.passwords().change(tenant, account.id, here.id, 1, &secret("$late"), &silent(T0)).await;
+
+    assert!(!changed.unwrap());
+    let (_, credential) = storage.accounts().find_with_credential(tenant, account.id).await.unwrap().unwrap();
+    let credential = credential.unwrap();
+    assert_eq!((credential.password_hash.expose_secret(), credential.version), ("$reset", 2));
+}
+
 on_every_database!(
     a_reset_link_is_used_once_under_parallel_fire,
     a_reset_proves_the_address_and_drops_all_that_came_before,
     neither_an_expired_nor_a_verification_link_resets,
     a_change_keeps_the_acting_session_and_its_device_alone,
+    a_change_that_compared_an_older_password_changes_nothing,
 );

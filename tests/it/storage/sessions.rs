@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use guichet::domain::account::Account;
 use guichet::domain::event::EventKind;
 use guichet::domain::session::{EndCause, Session};
 use guichet::domain::token::RefreshFacts;
-use guichet::storage::{Notes, Opened, Opening, Rotation, Storage, StorageError};
+use guichet::storage::{LinkPurpose, Notes, Opened, Opening, Rotation, Storage};
 
 use super::{
-    DAY, T0, a_tenant, an_account, device, digest, email_account, event, id, message, open, race, session, silent,
+    DAY, T0, a_tenant, an_account, device, digest, email_account, event, id, link, message, open, race, secret,
+    session, silent,
 };
 use crate::harness::databases::on_every_database;
 
@@ -54,11 +56,17 @@ async fn one_challenge_opens_one_session_under_parallel_fire(storage: Storage) {
                     [event(tenant, session.account, EventKind::AuthnTokenCreated)],
                 );
                 let notes = Notes { messages: &messages, events: &events, ..silent(T0) };
-                let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 10 };
+                let opening = Opening {
+                    session: &session,
+                    refresh_digest: digest(),
+                    devices: &[],
+                    compared: None,
+                    max_sessions: 10,
+                };
                 storage.sessions().open(&opening, &notes).await.unwrap()
             }
         },
-        |outcome| *outcome != Opened::ChallengeSpent,
+        |outcome| matches!(outcome, Opened::Opened { .. }),
     )
     .await;
 
@@ -74,7 +82,7 @@ async fn beyond_the_maximum_the_oldest_session_ends(storage: Storage) {
     let sessions: Vec<_> = (0..3).map(|n| session(&account, T0 + n * Duration::from_secs(1))).collect();
     let mut ended = vec![];
     for session in &sessions {
-        let opening = Opening { session, refresh_digest: digest(), device: None, max_sessions: 2 };
+        let opening = Opening { session, refresh_digest: digest(), devices: &[], compared: None, max_sessions: 2 };
         let Opened::Opened { ended: now, .. } =
             storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap()
         else {
@@ -99,7 +107,13 @@ async fn many_sign_ins_at_once_never_exceed_the_maximum(storage: Storage) {
         move |_| {
             let (storage, session) = (racers.clone(), session(&owner, T0));
             async move {
-                let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 3 };
+                let opening = Opening {
+                    session: &session,
+                    refresh_digest: digest(),
+                    devices: &[],
+                    compared: None,
+                    max_sessions: 3,
+                };
                 storage.sessions().open(&opening, &silent(T0)).await.unwrap()
             }
         },
@@ -194,14 +208,71 @@ async fn logging_out_everywhere_may_spare_one(storage: Storage) {
     assert!(sessions.find_live_of(tenant, elsewhere.id, moussa.id, T0).await.unwrap().is_some());
 }
 
-async fn no_session_opens_for_an_account_that_is_gone(storage: Storage) {
+async fn no_session_opens_for_an_account_that_is_gone_or_disabled(storage: Storage) {
     let tenant = a_tenant(&storage, "one").await;
-    let session = session(&email_account(tenant, "awa@example.com"), T0);
-    let opening = Opening { session: &session, refresh_digest: digest(), device: None, max_sessions: 10 };
+    let disabled = Account { disabled: true, ..email_account(tenant, "moussa@example.com") };
+    super::register(&storage, &disabled, &silent(T0)).await;
 
-    let refused = storage.sessions().open(&opening, &silent(T0)).await;
+    for account in [&email_account(tenant, "awa@example.com"), &disabled] {
+        assert_eq!(open_with(&storage, &session(account, T0), None).await, Opened::Stale);
+    }
+}
 
-    assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+async fn no_session_opens_on_a_device_that_was_forgotten(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let known = storage.devices().trust(tenant, account.id, &device()).await.unwrap();
+    let session = Session { device: Some(known), ..session(&account, T0) };
+    storage.devices().forget(tenant, account.id, known, T0, &[]).await.unwrap();
+
+    assert_eq!(open_with(&storage, &session, None).await, Opened::Stale);
+
+    assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap(), []);
+}
+
+/// The hash may be another by then, the password not.
+async fn no_session_opens_on_a_password_that_was_changed(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (first, anew) = (secret("$argon2id$first"), secret("$argon2id$anew"));
+    assert!(storage.accounts().rehash(tenant, account.id, &first, &anew).await.unwrap());
+    let before = open_with(&storage, &session(&account, T0), Some(1)).await;
+    let reset = link(&account, LinkPurpose::Reset, T0 + DAY);
+    storage.links().issue(&reset, &silent(T0)).await.unwrap();
+    storage.passwords().reset(tenant, reset.id, &secret("$new"), &silent(T0)).await.unwrap();
+
+    let after = open_with(&storage, &session(&account, T0), Some(1)).await;
+
+    assert!(matches!(before, Opened::Opened { .. }), "{before:?}");
+    assert_eq!(after, Opened::Stale);
+    assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap(), []);
+    assert!(matches!(open_with(&storage, &session(&account, T0), Some(2)).await, Opened::Opened { .. }));
+}
+
+async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let (devices, challenge) = ([device(), device()], id());
+    let mut outcomes = vec![];
+    for devices in [&devices, &[device(), device()]] {
+        let session = Session { challenge: Some(challenge), ..session(&account, T0) };
+        let opening =
+            Opening { session: &session, refresh_digest: digest(), devices, compared: None, max_sessions: 10 };
+        outcomes.push(storage.sessions().open(&opening, &silent(T0)).await.unwrap());
+    }
+
+    assert_eq!(outcomes, [Opened::Opened { ended: vec![], device: Some(devices[0].id) }, Opened::ChallengeSpent]);
+    let mut trusted: Vec<_> =
+        storage.devices().list(tenant, account.id).await.unwrap().iter().map(|device| device.known.id).collect();
+    let mut expected = devices.map(|device| device.id);
+    trusted.sort();
+    expected.sort();
+    assert_eq!(trusted, expected);
+}
+
+async fn open_with(storage: &Storage, session: &Session, compared: Option<i64>) -> Opened {
+    let opening = Opening { session, refresh_digest: digest(), devices: &[], compared, max_sessions: 10 };
+    storage.sessions().open(&opening, &silent(T0)).await.unwrap()
 }
 
 async fn sweeping_removes_what_is_over_and_keeps_what_matters(storage: Storage) {
@@ -234,6 +305,9 @@ on_every_database!(
     a_used_successor_shows_on_its_predecessor,
     an_ended_session_rotates_no_more_and_ends_once,
     logging_out_everywhere_may_spare_one,
-    no_session_opens_for_an_account_that_is_gone,
+    no_session_opens_for_an_account_that_is_gone_or_disabled,
+    no_session_opens_on_a_device_that_was_forgotten,
+    no_session_opens_on_a_password_that_was_changed,
+    every_device_becomes_trusted_with_the_session_or_none_does,
     sweeping_removes_what_is_over_and_keeps_what_matters,
 );
