@@ -75,8 +75,17 @@ pub(super) enum Place {
 pub(super) struct Failed {
     /// The lock it made, if it made one; on record already.
     pub lock: Option<Lock>,
-    /// What is left to write down once the answer has left.
-    pub unwritten: Option<(Counter, u64)>,
+    /// What is left to write down.
+    pub unwritten: Option<Unwritten>,
+}
+
+/// What is written down once the answer has left: a known account must not answer more slowly than
+/// an unknown one, which has nothing to write.
+pub(super) enum Unwritten {
+    /// An ordinary failure, for the mirror.
+    Failure(Counter, u64),
+    /// A lock that was met: the node that made it may have died before writing it down.
+    Lock(Lock),
 }
 
 /// Fills a cold book from storage, where a shadow finds nothing in the same time. The order closes the race with an emptied store: if it is
@@ -150,10 +159,7 @@ impl Attempts<'_> {
             match self.deps.ephemeral.reserve_attempt(self.tenant.id(), self.subject, policy, &ask).await? {
                 Reservation::Decided(Admission::Admitted) => return Ok(Place::Granted(ask.attempt)),
                 Reservation::Decided(Admission::Stopped) => return Ok(Place::Stopped),
-                Reservation::Decided(Admission::Locked(lock)) => {
-                    self.confirm_recorded(lock).await?;
-                    return Ok(Place::Locked(lock));
-                }
+                Reservation::Decided(Admission::Locked(lock)) => return Ok(Place::Locked(lock)),
                 Reservation::Decided(Admission::Busy) if Instant::now() < deadline => {
                     let [jitter] = self.deps.entropy.bytes::<1>();
                     tokio::time::sleep(BUSY_PAUSE + BUSY_PAUSE * u32::from(jitter) / 255).await;
@@ -188,7 +194,7 @@ impl Attempts<'_> {
                     }
                     Ok(Failed { lock: Some(lock), unwritten: None })
                 }
-                None => Ok(Failed { lock: None, unwritten: Some((counter, version)) }),
+                None => Ok(Failed { lock: None, unwritten: Some(Unwritten::Failure(counter, version)) }),
             },
             Settlement::Void => Err(Failure::Unavailable),
         }
@@ -201,8 +207,16 @@ impl Attempts<'_> {
         }
     }
 
+    /// Writes down what an answer left behind.
+    pub(super) async fn write_down(&self, unwritten: Unwritten) -> Result<(), Failure> {
+        match unwritten {
+            Unwritten::Failure(counter, version) => self.mirror(counter, version).await,
+            Unwritten::Lock(lock) => self.confirm_recorded(lock).await,
+        }
+    }
+
     /// Copies a counter to storage, where it outlives an emptied Redis.
-    pub(super) async fn mirror(&self, counter: Counter, version: u64) -> Result<(), Failure> {
+    async fn mirror(&self, counter: Counter, version: u64) -> Result<(), Failure> {
         if let Some(account) = self.account_id() {
             let mirror = Mirror { lane: self.lane, counter, version };
             self.deps.storage.attempts().mirror(self.tenant.id(), account, &mirror).await?;
@@ -216,8 +230,8 @@ impl Attempts<'_> {
         Ok(self.deps.ephemeral.settle_attempt(self.tenant.id(), self.subject, policy, settle).await?)
     }
 
-    /// A lock met on a refusal may have been made by a node that died before writing it down. Its
-    /// state is then one failure past what is mirrored.
+    /// Records a lock that was met, unless it is on record. Its state is one failure past what is
+    /// mirrored.
     async fn confirm_recorded(&self, lock: Lock) -> Result<(), Failure> {
         let Some(account) = self.account_id() else { return Ok(()) };
         if self.deps.recorded_locks.contains(lock.id) {

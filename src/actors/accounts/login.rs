@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::attempts::{Attempts, Failed, Place};
+use super::attempts::{Attempts, Failed, Place, Unwritten};
 use super::client::Client;
 use super::codes::{self, CodeSend, Destination, Issued};
 use super::entry::{self, Entry, SignedIn};
@@ -17,13 +17,14 @@ use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::device::Standing;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
-use crate::domain::lockout::{Counter, Lane, Lock};
+use crate::domain::lockout::{Lane, Lock};
+
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
 use crate::domain::sign_in::{PasswordVerdict, judge_password};
 use crate::domain::time::Timestamp;
+use crate::ephemeral::AttemptSubject;
 use crate::secret::SecretString;
-use crate::storage::Mirror;
 use crate::telemetry;
 use crate::tenant::TenantContext;
 
@@ -74,25 +75,40 @@ pub enum LogInOutcome {
 
 /// Facts in, verdict out, changes written, answer given.
 pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<Result<LogInOutcome, Failure>>) {
-    let step = compare(deps, who, &ask).await;
-    let (answer, unwritten) = match step {
-        Ok(Step::Answer(outcome)) => (Ok(outcome), None),
-        Ok(Step::Wrong { outcome, unwritten }) => (Ok(outcome), unwritten),
+    let (answer, remainder) = match compare(deps, who, &ask).await {
+        Ok(Step::Refused { outcome, remainder }) => (Ok(outcome), remainder),
         Ok(Step::Right(matched)) => (admit(deps, &ask, &matched).await, None),
         Err(failure) => (Err(failure), None),
     };
     let _nobody_waits = reply.send(answer);
     // Whoever waits for the answer goes first, or what follows would still delay it.
     tokio::task::yield_now().await;
-    if let Some((counter, version, lane)) = unwritten {
-        write_after_the_answer(deps, who, &ask.tenant, lane, counter, version).await;
+    if let Some(remainder) = remainder {
+        remainder.write_down(deps, &ask.tenant).await;
     }
 }
 
 enum Step {
-    Answer(LogInOutcome),
-    Wrong { outcome: LogInOutcome, unwritten: Option<(Counter, u64, Lane)> },
+    Refused { outcome: LogInOutcome, remainder: Option<Remainder> },
     Right(Box<Matched>),
+}
+
+/// What a refusal leaves to be written down after its answer.
+struct Remainder {
+    subject: AttemptSubject,
+    lane: Lane,
+    account: Option<Account>,
+    unwritten: Unwritten,
+}
+
+impl Remainder {
+    async fn write_down(self, deps: &Deps, tenant: &TenantContext) {
+        let Self { subject, lane, account, unwritten } = self;
+        let attempts = Attempts { deps, tenant, subject, lane, account: account.as_ref() };
+        if let Err(failure) = attempts.write_down(unwritten).await {
+            tracing::warn!(%failure, "a refusal was answered but not written down");
+        }
+    }
 }
 
 /// A right password, and what was read when it was compared.
@@ -117,10 +133,14 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
 
     let attempt = match attempts.reserve(ask.deadline).await? {
         Place::Granted(attempt) => attempt,
-        Place::Locked(lock) => return Ok(Step::Answer(locked(tenant, Some(lock)))),
+        Place::Locked(lock) => {
+            let unwritten = Unwritten::Lock(lock);
+            let remainder = Remainder { subject, lane: standing.lane, account, unwritten };
+            return Ok(Step::Refused { outcome: locked(tenant, Some(lock)), remainder: Some(remainder) });
+        }
         Place::Stopped => {
             distrust(deps, tenant, id, standing.lane).await?;
-            return Ok(Step::Answer(locked(tenant, None)));
+            return Ok(Step::Refused { outcome: locked(tenant, None), remainder: None });
         }
     };
     let priority = if standing.is_trusted() { Priority::KnownDevice } else { Priority::Stranger };
@@ -143,12 +163,12 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
             }
             Ok(Step::Right(Box::new(Matched { account: account.clone(), version: credential.version, standing })))
         }
-        (_, account, _) => {
+        _ => {
             let Failed { lock, unwritten } = attempts.fail(attempt).await?;
             deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
             let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
-            let unwritten = unwritten.map(|(counter, version)| (counter, version, standing.lane));
-            Ok(Step::Wrong { outcome, unwritten })
+            let left = |unwritten| Remainder { subject, lane: standing.lane, account, unwritten };
+            Ok(Step::Refused { outcome, remainder: unwritten.map(left) })
         }
     }
 }
@@ -187,21 +207,6 @@ async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account) -> Result
         }
         Issued::Cooling { challenge: None, until } | Issued::Ceiling { until } => LogInOutcome::CodeCeiling { until },
     })
-}
-
-/// The mirror of an ordinary failure; the ephemeral store has already counted it.
-async fn write_after_the_answer(
-    deps: &Deps,
-    who: Who,
-    tenant: &TenantContext,
-    lane: Lane,
-    counter: Counter,
-    version: u64,
-) {
-    let Who::Account(id) = who else { return };
-    if let Err(error) = deps.storage.attempts().mirror(tenant.id(), id, &Mirror { lane, counter, version }).await {
-        tracing::warn!(%error, "a failure was counted but not mirrored");
-    }
 }
 
 /// Hashes a password anew at today's cost; a failure costs nothing but the next try.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::attempts::{Attempts, Place};
+use super::attempts::{Attempts, Place, Unwritten};
 use super::client::Client;
 use super::{Deps, links};
 use crate::actors::failure::Failure;
@@ -58,7 +58,11 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: Some(&account) };
     let attempt = match attempts.reserve(ask.deadline).await? {
         Place::Granted(attempt) => attempt,
-        Place::Locked(_) | Place::Stopped => return Ok(locked(tenant)),
+        Place::Locked(lock) => {
+            attempts.write_down(Unwritten::Lock(lock)).await?;
+            return Ok(locked(tenant));
+        }
+        Place::Stopped => return Ok(locked(tenant)),
     };
     let phc = Some(credential.password_hash);
     let compared = deps.hasher.verify(tenant.id(), Priority::KnownDevice, ask.current, phc).await;
@@ -69,8 +73,8 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
     metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
     if compared == Ok(Verification::Differs) {
         let failed = attempts.fail(attempt).await?;
-        if let Some((counter, version)) = failed.unwritten {
-            attempts.mirror(counter, version).await?;
+        if let Some(unwritten) = failed.unwritten {
+            attempts.write_down(unwritten).await?;
         }
         return Ok(failed.lock.map_or(ChangePasswordOutcome::Refused, |_| locked(tenant)));
     }
