@@ -50,15 +50,7 @@ impl Actors {
         let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
         let node = NodeId::random(entropy.bytes());
         let postman = post_office(config, world, storage, tenants, &digests, node, &tree)?;
-        let sessions = Sessions {
-            storage: storage.clone(),
-            ephemeral: Arc::clone(ephemeral),
-            keyring: keyring.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            birth: Birth { node, lease: config.delivery.lease },
-            deadline: config.actors.ask_timeout,
-        };
+        let sessions = sessions(config, world, stores, keyring.clone(), node);
         let deps = Deps {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -76,6 +68,18 @@ impl Actors {
         let (bounds, supervisors) = (bounds(config), tree.accounts.clone());
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
         Ok(Self { tree, accounts, sessions, postman, audit_writer })
+    }
+}
+
+fn sessions(config: &Config, world: &World, stores: &Stores, keyring: Keyring, node: NodeId) -> Sessions {
+    Sessions {
+        storage: stores.storage.clone(),
+        ephemeral: Arc::clone(&stores.ephemeral),
+        keyring,
+        clock: world.clock.clone(),
+        entropy: world.entropy.clone(),
+        birth: Birth { node, lease: config.delivery.lease },
+        deadline: config.actors.ask_timeout,
     }
 }
 

@@ -203,6 +203,30 @@ async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::Entropy;
+    use crate::storage::{PoolSettings, Target};
+
+    #[tokio::test]
+    async fn the_directory_is_built_anew_only_when_a_row_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::Sqlite(folder.path().join("guichet.db"));
+        let patience = Duration::from_secs(5);
+        let pool = PoolSettings { max_connections: 1, acquire_timeout: patience, statement_timeout: patience };
+        let storage = Storage::open(&target, &pool).await.unwrap();
+        storage.migrate().await.unwrap();
+        let tenants = Tenants::default();
+        let source = TenantSource::new(storage.clone(), tenants.clone(), None);
+        source.load("https://id.test").await.unwrap();
+        let first = Arc::clone(&tenants.snapshot());
+
+        source.refresh("https://id.test").await.unwrap();
+        assert!(Arc::ptr_eq(&first, &tenants.snapshot()));
+
+        let acme = crate::app::default_tenant("acme", &Clock::system(), &Entropy::seeded(1));
+        storage.tenants().ensure_default(&acme).await.unwrap();
+        source.refresh("https://id.test").await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &tenants.snapshot()));
+    }
 
     #[tokio::test]
     async fn a_store_that_swallows_the_question_is_not_there() {
