@@ -17,8 +17,9 @@
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
-//! An account's writers queue on its row (`accounts::lock`), which is always taken first: two
-//! transactions on one account never deadlock, and read what the other committed.
+//! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
+//! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
+//! ending one session begin at the session's row, as deleting it does, so none of them deadlock.
 
 #[macro_use]
 mod engine;

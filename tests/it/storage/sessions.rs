@@ -152,6 +152,32 @@ async fn fifty_rotations_at_once_have_one_winner(storage: Storage) {
     assert_eq!(spent.session.refreshed_at, later);
 }
 
+/// Both take the session before its tokens; in opposite orders they would wait for each other.
+async fn refreshing_while_an_account_is_erased_fails_neither(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let mut racers = vec![];
+    for n in 0..20 {
+        let account = an_account(&storage, tenant, &format!("awa{n}@example.com")).await;
+        let mut old_digest = open(&storage, &session(&account, T0), None).await;
+        let (refreshing, erasing) = (storage.clone(), storage.clone());
+        racers.push(tokio::spawn(async move {
+            loop {
+                let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
+                if !refreshing.sessions().rotate(tenant, &rotation, T0).await.unwrap() {
+                    return;
+                }
+                old_digest = rotation.new_digest;
+            }
+        }));
+        racers.push(tokio::spawn(async move {
+            assert!(erasing.accounts().erase(tenant, account.id, T0, &[]).await.unwrap());
+        }));
+    }
+    for racer in racers {
+        racer.await.unwrap();
+    }
+}
+
 async fn a_used_successor_shows_on_its_predecessor(storage: Storage) {
     let tenant = a_tenant(&storage, "one").await;
     let account = an_account(&storage, tenant, "awa@example.com").await;
@@ -302,6 +328,7 @@ on_every_database!(
     beyond_the_maximum_the_oldest_session_ends,
     many_sign_ins_at_once_never_exceed_the_maximum,
     fifty_rotations_at_once_have_one_winner,
+    refreshing_while_an_account_is_erased_fails_neither,
     a_used_successor_shows_on_its_predecessor,
     an_ended_session_rotates_no_more_and_ends_once,
     logging_out_everywhere_may_spare_one,
