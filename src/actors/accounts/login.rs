@@ -89,7 +89,7 @@ pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<R
 }
 
 enum Step {
-    Refused { outcome: LogInOutcome, remainder: Option<Remainder> },
+    Refused { outcome: LogInOutcome, remainder: Option<Box<Remainder>> },
     Right(Box<Matched>),
 }
 
@@ -135,7 +135,7 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
         Place::Granted(attempt) => attempt,
         Place::Locked(lock) => {
             let unwritten = Unwritten::Lock(lock);
-            let remainder = Remainder { subject, lane: standing.lane, account, unwritten };
+            let remainder = Box::new(Remainder { subject, lane: standing.lane, account, unwritten });
             return Ok(Step::Refused { outcome: locked(tenant, Some(lock)), remainder: Some(remainder) });
         }
         Place::Stopped => {
@@ -155,22 +155,18 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     };
     metrics::counter!(telemetry::PASSWORD_VERIFICATIONS).increment(1);
 
-    match (matched, &account, credential) {
-        (Verification::Matches { rehash }, Some(account), Some(credential)) => {
-            attempts.succeed(attempt).await?;
-            if rehash {
-                strengthen(deps, account, ask.password.clone(), &credential.password_hash).await;
-            }
-            Ok(Step::Right(Box::new(Matched { account: account.clone(), version: credential.version, standing })))
+    if let (Verification::Matches { rehash }, Some(account), Some(credential)) = (matched, &account, credential) {
+        attempts.succeed(attempt).await?;
+        if rehash {
+            strengthen(deps, account, ask.password.clone(), &credential.password_hash).await;
         }
-        _ => {
-            let Failed { lock, unwritten } = attempts.fail(attempt).await?;
-            deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
-            let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
-            let left = |unwritten| Remainder { subject, lane: standing.lane, account, unwritten };
-            Ok(Step::Refused { outcome, remainder: unwritten.map(left) })
-        }
+        return Ok(Step::Right(Box::new(Matched { account: account.clone(), version: credential.version, standing })));
     }
+    let Failed { lock, unwritten } = attempts.fail(attempt).await?;
+    deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
+    let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
+    let left = |unwritten| Box::new(Remainder { subject, lane: standing.lane, account, unwritten });
+    Ok(Step::Refused { outcome, remainder: unwritten.map(left) })
 }
 
 /// What a right password leads to.
