@@ -15,13 +15,13 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, 1, $6)
     ON CONFLICT (slug) DO NOTHING";
 
-const INSERT_DOMAIN: &str =
-    "INSERT INTO tenant_domains (domain, tenant_id) VALUES ($1, $2) ON CONFLICT (domain) DO NOTHING";
+const INSERT_DOMAIN: &str = "
+    INSERT INTO tenant_domains (domain, tenant_id, position) VALUES ($1, $2, $3) ON CONFLICT (domain) DO NOTHING";
 
 const ALL: &str = "SELECT id, slug, name, profile, settings, version, created_at FROM tenants ORDER BY created_at, id";
-const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY domain";
+const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY position";
 const BY_SLUG: &str = "SELECT id, slug, name, profile, settings, version, created_at FROM tenants WHERE slug = $1";
-const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY domain";
+const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct NewTenant {
     pub profile: Profile,
     /// Its own values.
     pub settings: Settings,
-    /// Host names that lead to it, lower case.
+    /// Host names that lead to it, lower case; the first binds SMS codes.
     pub domains: Vec<String>,
     /// When.
     pub created_at: Timestamp,
@@ -66,7 +66,7 @@ pub struct Tenant {
     pub profile: Profile,
     /// Its own values.
     pub settings: Settings,
-    /// Host names that lead to it.
+    /// Host names that lead to it, in the order they were named.
     pub domains: Vec<String>,
     /// Grows with every change of the settings.
     pub version: u64,
@@ -141,8 +141,8 @@ async fn insert(tx: &mut Tx, tenant: &NewTenant) -> Result<TenantCreated, Storag
     if inserted == 0 {
         return Ok(TenantCreated::SlugTaken);
     }
-    for domain in &tenant.domains {
-        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid())? == 0 {
+    for (position, domain) in (0_i64..).zip(&tenant.domains) {
+        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid(), position)? == 0 {
             return Ok(TenantCreated::DomainTaken);
         }
     }
