@@ -34,3 +34,4 @@ CREATE TABLE audit (
     cause      TEXT
 );
 CREATE INDEX audit_by_tenant ON audit (tenant_id, sequence);
+CREATE INDEX audit_by_age ON audit (at);

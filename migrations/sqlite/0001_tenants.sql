@@ -18,7 +18,9 @@ CREATE TABLE tenants (
 -- A host name leads to one tenant, so the name alone is the key.
 CREATE TABLE tenant_domains (
     domain    TEXT NOT NULL PRIMARY KEY,
-    tenant_id BLOB NOT NULL REFERENCES tenants (id) ON DELETE CASCADE
+    tenant_id BLOB NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    -- The order they were named in: the first one binds SMS codes.
+    position  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX tenant_domains_by_tenant ON tenant_domains (tenant_id);
 

@@ -43,6 +43,14 @@ const REVOCATIONS: &str = "
 const MESSAGES: &str =
     "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE settled_at <= $1 LIMIT $2)";
 
+const LOCKS: &str =
+    "DELETE FROM locks WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM locks WHERE ended_at <= $1 LIMIT $2)";
+
+const AUDIT: &str = "DELETE FROM audit WHERE sequence IN (SELECT sequence FROM audit WHERE at <= $1 LIMIT $2)";
+
+/// How long the audit log is kept: a year, and a month to look back over it.
+const AUDIT_KEPT: Duration = Duration::from_hours(400 * 24);
+
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -60,6 +68,10 @@ pub struct Swept {
     pub revocations: u64,
     /// Settled messages, a week old.
     pub messages: u64,
+    /// Locks that ended 30 days ago.
+    pub locks: u64,
+    /// Audit events, 400 days old.
+    pub audit: u64,
 }
 
 /// Removal of what no longer matters.
@@ -81,6 +93,8 @@ impl Housekeeping<'_> {
             sealed_successors: self.remove(SEALED, now - LONGEST_GRACE, limit).await?,
             revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
             messages: self.remove(MESSAGES, now - 7 * DAY, limit).await?,
+            locks: self.remove(LOCKS, now - 30 * DAY, limit).await?,
+            audit: self.remove(AUDIT, now - AUDIT_KEPT, limit).await?,
         })
     }
 

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use sqlx::types::{Json, Uuid};
+use sqlx::types::Uuid;
 
 use super::engine::{Database, Text};
 use super::error::StorageError;
@@ -20,7 +20,7 @@ use super::notes::{self, Notes, millis};
 use crate::domain::contact::{Contact, ContactKind};
 use crate::domain::ids::{MessageId, NodeId, TenantId};
 use crate::domain::locale::Locale;
-use crate::domain::message::{Content, Message};
+use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 
 /// `turn` is a row's place in its tenant's queue. PostgreSQL judges leases by its own clock and two
@@ -42,7 +42,7 @@ const CLAIM: Text = Text {
        SET claim = claim + 1, node_id = $3, lease_until = (extract(epoch FROM now()) * 1000)::bigint + $4
       FROM picked
      WHERE outbox.tenant_id = picked.tenant_id AND outbox.id = picked.id
-    RETURNING outbox.tenant_id, outbox.id, kind, recipient, locale, content, not_after, created_at, claim, attempts",
+    RETURNING outbox.tenant_id, outbox.id, kind, recipient, locale, CAST(content AS TEXT) AS content, not_after, created_at, claim, attempts",
     sqlite: "
     UPDATE outbox
        SET claim = claim + 1, node_id = $3, lease_until = $1 + $4
@@ -52,7 +52,7 @@ const CLAIM: Text = Text {
                    row_number() OVER (PARTITION BY tenant_id ORDER BY created_at, id) AS turn
               FROM outbox WHERE state = 'queued' AND not_after > $1 AND lease_until <= $1)
          ORDER BY turn, created_at, id LIMIT $2)
-    RETURNING tenant_id, id, kind, recipient, locale, content, not_after, created_at, claim, attempts",
+    RETURNING tenant_id, id, kind, recipient, locale, CAST(content AS TEXT) AS content, not_after, created_at, claim, attempts",
 };
 
 const SETTLE: &str = "
@@ -135,7 +135,8 @@ impl Outbox<'_> {
         tx.commit().await
     }
 
-    /// Takes up to `batch` messages whose lease has ended, of all tenants in turn, for `lease`.
+    /// Takes up to `batch` messages whose lease has ended, of all tenants in turn, for `lease`. A row
+    /// that cannot be read is settled as dead and holds up no other.
     pub async fn claim(
         &self,
         node: NodeId,
@@ -143,11 +144,25 @@ impl Outbox<'_> {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Vec<Claimed>, StorageError> {
-        let (now, batch) = (now.as_millis(), i64::from(batch));
+        let (at, batch) = (now.as_millis(), i64::from(batch));
         let text = self.db.pick(CLAIM);
-        let mut rows = fetch_all!(self.db.write(), OutboxRow, text, now, batch, node.uuid(), millis(lease))?;
+        let mut rows = fetch_all!(self.db.write(), OutboxRow, text, at, batch, node.uuid(), millis(lease))?;
         rows.sort_by_key(|row| (row.created_at, row.id));
-        rows.into_iter().map(OutboxRow::into_claimed).collect()
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (tenant, id, claim) = (row.tenant_id.into(), MessageId::from(row.id), row.claim);
+            match row.into_claimed() {
+                Ok(message) => claimed.push(message),
+                Err(error) => {
+                    tracing::error!(%error, message.id = %id, "a message cannot be read and is given up");
+                    let dead = Settled::Dead { reason: "unreadable" };
+                    if let Err(error) = self.settle(tenant, id, claim, dead, now).await {
+                        tracing::warn!(%error, message.id = %id, "an unreadable message was not settled");
+                    }
+                }
+            }
+        }
+        Ok(claimed)
     }
 
     /// Writes down what became of a message; `false` if this claim is not the newest any more.
@@ -191,7 +206,7 @@ struct OutboxRow {
     kind: String,
     recipient: String,
     locale: String,
-    content: Json<Content>,
+    content: String,
     not_after: i64,
     created_at: i64,
     claim: i64,
@@ -209,7 +224,7 @@ impl OutboxRow {
                 tenant: self.tenant_id.into(),
                 to: to.map_err(|_| StorageError::corrupt("outbox.recipient"))?,
                 locale: Locale::from_tag(&self.locale).ok_or_else(|| StorageError::corrupt("outbox.locale"))?,
-                content: self.content.0,
+                content: serde_json::from_str(&self.content).map_err(|_| StorageError::corrupt("outbox.content"))?,
                 not_after: Timestamp::from_millis(self.not_after),
             },
             claim: self.claim,

@@ -52,16 +52,19 @@ const FIND_BY_TOKEN: &str = "
       LEFT JOIN refresh_tokens n ON n.tenant_id = t.tenant_id AND n.digest = t.successor_digest
      WHERE t.tenant_id = $1 AND t.digest = $2";
 
-/// Of any number of callers at once, one replaces the token.
-const REPLACE_TOKEN: &str = "
-    UPDATE refresh_tokens SET replaced_at = $3, successor_digest = $4, successor_sealed = $5
-     WHERE tenant_id = $1 AND digest = $2 AND replaced_at IS NULL
-    RETURNING session_id";
-
-/// Changes nothing if the session ended meanwhile; the rotation is then taken back.
+/// Changes nothing if the session is over. Comes before the token: whatever deletes a session takes
+/// it before its tokens too.
 const REFRESH: &str = "
     UPDATE sessions SET refreshed_at = $3
-     WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > $3";
+     WHERE tenant_id = $1 AND ended_at IS NULL AND expires_at > $3
+       AND id = (SELECT session_id FROM refresh_tokens
+                  WHERE tenant_id = $1 AND digest = $2 AND replaced_at IS NULL)
+    RETURNING id";
+
+/// Of any number of callers at once, one replaces the token; the others' refresh is taken back.
+const REPLACE_TOKEN: &str = "
+    UPDATE refresh_tokens SET replaced_at = $3, successor_digest = $4, successor_sealed = $5
+     WHERE tenant_id = $1 AND digest = $2 AND replaced_at IS NULL";
 
 /// `$3` is the session just opened, which never ends in favour of itself; `$6` how many others stay.
 const END_SURPLUS: &str = "
@@ -242,18 +245,19 @@ impl Sessions<'_> {
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
-        let replaced = fetch_optional!(
+        let (old, at) = (rotation.old_digest.as_slice(), now.as_millis());
+        let refreshed = fetch_optional!(tx.on(), (Uuid,), REFRESH, tenant.uuid(), old, at)?;
+        let Some((session,)) = refreshed else { return Ok(false) };
+        let replaced = execute!(
             tx.on(),
-            (Uuid,),
             REPLACE_TOKEN,
             tenant.uuid(),
-            rotation.old_digest.as_slice(),
-            now.as_millis(),
+            old,
+            at,
             rotation.new_digest.as_slice(),
             rotation.sealed_successor,
         )?;
-        let Some((session,)) = replaced else { return Ok(false) };
-        if execute!(tx.on(), REFRESH, tenant.uuid(), session, now.as_millis())? == 0 {
+        if replaced == 0 {
             return Ok(false);
         }
         execute!(tx.on(), INSERT_TOKEN, tenant.uuid(), rotation.new_digest.as_slice(), session)?;

@@ -15,13 +15,15 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, 1, $6)
     ON CONFLICT (slug) DO NOTHING";
 
-const INSERT_DOMAIN: &str =
-    "INSERT INTO tenant_domains (domain, tenant_id) VALUES ($1, $2) ON CONFLICT (domain) DO NOTHING";
+const INSERT_DOMAIN: &str = "
+    INSERT INTO tenant_domains (domain, tenant_id, position) VALUES ($1, $2, $3) ON CONFLICT (domain) DO NOTHING";
 
-const ALL: &str = "SELECT id, slug, name, profile, settings, version, created_at FROM tenants ORDER BY created_at, id";
-const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY domain";
-const BY_SLUG: &str = "SELECT id, slug, name, profile, settings, version, created_at FROM tenants WHERE slug = $1";
-const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY domain";
+const ALL: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
+      FROM tenants ORDER BY created_at, id";
+const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY position";
+const BY_SLUG: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
+      FROM tenants WHERE slug = $1";
+const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ pub struct NewTenant {
     pub profile: Profile,
     /// Its own values.
     pub settings: Settings,
-    /// Host names that lead to it, lower case.
+    /// Host names that lead to it, lower case; the first binds SMS codes.
     pub domains: Vec<String>,
     /// When.
     pub created_at: Timestamp,
@@ -66,7 +68,7 @@ pub struct Tenant {
     pub profile: Profile,
     /// Its own values.
     pub settings: Settings,
-    /// Host names that lead to it.
+    /// Host names that lead to it, in the order they were named.
     pub domains: Vec<String>,
     /// Grows with every change of the settings.
     pub version: u64,
@@ -91,19 +93,20 @@ impl Tenants<'_> {
         Ok(outcome)
     }
 
-    /// Every tenant, oldest first.
+    /// Every tenant that can be read, oldest first: one that cannot holds up no other.
     pub async fn all(&self) -> Result<Vec<Tenant>, StorageError> {
         let rows = fetch_all!(self.db.read(), TenantRow, ALL)?;
         let mut domains: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
         for (tenant, domain) in fetch_all!(self.db.read(), (Uuid, String), ALL_DOMAINS)? {
             domains.entry(tenant).or_default().push(domain);
         }
-        rows.into_iter()
-            .map(|row| {
-                let own = domains.remove(&row.id).unwrap_or_default();
-                row.into_tenant(own)
-            })
-            .collect()
+        let readable = |row: TenantRow| {
+            let id = TenantId::from(row.id);
+            let own = domains.remove(&row.id).unwrap_or_default();
+            let read = row.into_tenant(own);
+            read.inspect_err(|error| tracing::error!(%error, tenant.id = %id, "a tenant cannot be read")).ok()
+        };
+        Ok(rows.into_iter().filter_map(readable).collect())
     }
 
     /// The tenant of that name.
@@ -141,8 +144,8 @@ async fn insert(tx: &mut Tx, tenant: &NewTenant) -> Result<TenantCreated, Storag
     if inserted == 0 {
         return Ok(TenantCreated::SlugTaken);
     }
-    for domain in &tenant.domains {
-        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid())? == 0 {
+    for (position, domain) in (0_i64..).zip(&tenant.domains) {
+        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid(), position)? == 0 {
             return Ok(TenantCreated::DomainTaken);
         }
     }
@@ -155,7 +158,7 @@ struct TenantRow {
     slug: String,
     name: String,
     profile: String,
-    settings: Json<Settings>,
+    settings: String,
     version: i64,
     created_at: i64,
 }
@@ -167,7 +170,7 @@ impl TenantRow {
             slug: self.slug,
             name: self.name,
             profile: self.profile.parse().map_err(|_| StorageError::corrupt("tenants.profile"))?,
-            settings: self.settings.0,
+            settings: serde_json::from_str(&self.settings).map_err(|_| StorageError::corrupt("tenants.settings"))?,
             domains,
             version: u64::try_from(self.version).map_err(|_| StorageError::corrupt("tenants.version"))?,
             created_at: Timestamp::from_millis(self.created_at),

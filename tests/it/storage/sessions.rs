@@ -161,7 +161,7 @@ async fn refreshing_while_an_account_is_erased_fails_neither(storage: Storage) {
         let mut old_digest = open(&storage, &session(&account, T0), None).await;
         let (refreshing, erasing) = (storage.clone(), storage.clone());
         racers.push(tokio::spawn(async move {
-            loop {
+            for _ in 0..200 {
                 let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
                 if !refreshing.sessions().rotate(tenant, &rotation, T0).await.unwrap() {
                     return;

@@ -9,7 +9,7 @@ use crate::harness::databases::on_every_database;
 
 async fn a_slug_and_a_domain_belong_to_one_tenant(storage: Storage) {
     let mut first = new_tenant("first");
-    first.domains = vec!["id.first.example".to_owned(), "login.first.example".to_owned()];
+    first.domains = vec!["login.first.example".to_owned(), "id.first.example".to_owned()];
     first.settings = serde_json::from_str(r#"{"region":"SN"}"#).unwrap();
     assert_eq!(storage.tenants().create(&first).await.unwrap(), TenantCreated::Created);
 
