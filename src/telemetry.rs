@@ -171,6 +171,7 @@ impl Metrics {
             tracing::warn!("another metrics recorder was installed before ours: /metrics will stay empty");
         }
         describe();
+        show_from_the_start();
         Self(handle)
     }
 
@@ -184,6 +185,16 @@ impl Metrics {
     /// pile up for as long as nobody asks for [`Metrics::render`].
     pub fn upkeep(&self) {
         self.0.run_upkeep();
+    }
+}
+
+/// A counter that appears only with its first event looks broken, and rates over it are wrong.
+fn show_from_the_start() {
+    for name in [PASSWORD_VERIFICATIONS, CODE_COMPARISONS] {
+        metrics::counter!(name).absolute(0);
+    }
+    for name in [RESIDENT_ACCOUNTS, HASH_QUEUE_DEPTH, OUTBOX_DEPTH, OUTBOX_OLDEST_SECONDS] {
+        metrics::gauge!(name).set(0.0);
     }
 }
 
@@ -212,9 +223,19 @@ mod tests {
         metrics::histogram!(HTTP_REQUEST_SECONDS, "route" => "/test", "method" => "GET").record(0.003);
         one.upkeep();
 
-        assert_eq!(one.render(), other.render());
-        assert!(other.render().contains(r#"guichet_shed_total{reason="test"} 1"#));
+        for metrics in [&one, &other] {
+            assert!(metrics.render().contains(r#"guichet_shed_total{reason="test"} 1"#));
+        }
         assert!(other.render().contains(r#"method="GET",le="0.005"} 1"#), "{}", other.render());
+    }
+
+    #[test]
+    fn what_has_not_happened_yet_is_shown_too() {
+        let shown = Metrics::install().render();
+
+        for name in [PASSWORD_VERIFICATIONS, CODE_COMPARISONS, RESIDENT_ACCOUNTS, HASH_QUEUE_DEPTH, OUTBOX_DEPTH] {
+            assert!(shown.contains(&format!("\n{name} ")), "{name} is missing:\n{shown}");
+        }
     }
 
     #[test]
