@@ -33,6 +33,11 @@ use crate::tenant::TenantContext;
 /// Pause before asking for a place again while all are in flight; plus as much jitter.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a stranger waits for a place at most. Many nodes with valid log-ins free one within
+/// some hashes; only a dead node's leases hold all of them longer, and then strangers must not keep
+/// the owner's known device waiting behind them.
+const STRANGERS_WAIT: Duration = Duration::from_secs(2);
+
 /// How often a reset's clearing is tried again, and the pause between; plus as much jitter.
 const CLEARINGS: u32 = 600;
 const CLEARING_PAUSE: Duration = Duration::from_secs(2);
@@ -148,6 +153,10 @@ impl Attempts<'_> {
     /// Takes a place before anything is compared; waits while all places are in flight.
     pub(super) async fn reserve(&self, deadline: Instant) -> Result<Place, Failure> {
         let policy = &self.tenant.policy().lockout;
+        let deadline = match self.lane {
+            Lane::Strangers => deadline.min(Instant::now() + STRANGERS_WAIT),
+            Lane::Device(_) => deadline,
+        };
         let ask = Reserve {
             operation: OperationId::random(self.deps.entropy.bytes()),
             attempt: AttemptId::random(self.deps.entropy.bytes()),
