@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 use super::{Facts, TenantContext};
+use crate::domain::ids::TenantId;
 use crate::domain::policy::Policy;
 use crate::storage::Tenant;
 
@@ -13,6 +14,7 @@ use crate::storage::Tenant;
 #[derive(Debug, Default)]
 pub struct Directory {
     by_slug: HashMap<String, TenantContext>,
+    by_id: HashMap<TenantId, TenantContext>,
     slug_of_host: HashMap<String, String>,
     default: Option<String>,
 }
@@ -46,7 +48,9 @@ impl Directory {
                 issuer: format!("{platform_url}/t/{}", tenant.slug),
                 policy,
             };
-            directory.by_slug.insert(tenant.slug, TenantContext(Arc::new(facts)));
+            let context = TenantContext(Arc::new(facts));
+            directory.by_id.insert(tenant.id, context.clone());
+            directory.by_slug.insert(tenant.slug, context);
         }
         directory
     }
@@ -72,8 +76,8 @@ impl Directory {
 
     /// The tenant with that id, for work that starts from a stored row.
     #[must_use]
-    pub fn by_id(&self, id: crate::domain::ids::TenantId) -> Option<&TenantContext> {
-        self.by_slug.values().find(|tenant| tenant.id() == id)
+    pub fn by_id(&self, id: TenantId) -> Option<&TenantContext> {
+        self.by_id.get(&id)
     }
 }
 
