@@ -98,6 +98,7 @@ pub(super) struct Answer<'a> {
 }
 
 /// What an answer is worth.
+#[derive(Clone, Copy)]
 pub(super) enum Checked {
     /// Right, and this caller is the one that consumed the challenge.
     Right(ChallengeId),

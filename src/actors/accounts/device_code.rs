@@ -12,6 +12,7 @@ use crate::domain::lockout::Lane;
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
 use crate::domain::time::Timestamp;
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
 /// The answer to the code that was mailed after a right password on a new device.
@@ -22,7 +23,7 @@ pub struct ConfirmDevice {
     /// The canonical address.
     pub email: EmailAddress,
     /// The digits, tidied.
-    pub code: String,
+    pub code: SecretString,
     /// The challenge meant, if the client kept its id.
     pub challenge: Option<ChallengeId>,
     /// Who asks.
@@ -58,13 +59,11 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
         to: Destination { subject: codes::account_subject(id), contact: Contact::Email(ask.email.clone()) },
         lane: Lane::Strangers,
         wanted: ask.challenge,
-        code: &ask.code,
+        code: ask.code.expose_secret(),
     };
-    let challenge = match codes::check(deps, &answer).await? {
-        Checked::Right(challenge) => challenge,
-        Checked::Wrong => return Ok(CodeOutcome::Wrong),
-        Checked::Expired => return Ok(CodeOutcome::Expired),
-        Checked::Ceiling { until } => return Ok(CodeOutcome::Ceiling { until }),
+    let challenge = match accepted(codes::check(deps, &answer).await?) {
+        Ok(challenge) => challenge,
+        Err(refusal) => return Ok(refusal),
     };
     let Some((account, Some(credential))) = found else { return Ok(CodeOutcome::Expired) };
     if account.disabled {
@@ -74,4 +73,14 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
     let entry = Entry { proof, challenge: Some(challenge), device: None, trust: true, compared };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     Ok(opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry))))
+}
+
+/// The challenge that was answered rightly, or what its answer leads to instead.
+pub(super) fn accepted(checked: Checked) -> Result<ChallengeId, CodeOutcome> {
+    match checked {
+        Checked::Right(challenge) => Ok(challenge),
+        Checked::Wrong => Err(CodeOutcome::Wrong),
+        Checked::Expired => Err(CodeOutcome::Expired),
+        Checked::Ceiling { until } => Err(CodeOutcome::Ceiling { until }),
+    }
 }

@@ -17,7 +17,7 @@ use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::device::Standing;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
-use crate::domain::lockout::{Lane, Lock};
+use crate::domain::lockout::Lane;
 
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
@@ -67,10 +67,7 @@ pub enum LogInOutcome {
     /// Right password, disabled account.
     Disabled,
     /// Locked, and the policy tells.
-    Locked {
-        /// When it ends; nothing, if only a reset ends it.
-        until: Option<Timestamp>,
-    },
+    Locked,
 }
 
 /// Facts in, verdict out, changes written, answer given.
@@ -136,11 +133,11 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
         Place::Locked(lock) => {
             let unwritten = Unwritten::Lock(lock);
             let remainder = Box::new(Remainder { subject, lane: standing.lane, account, unwritten });
-            return Ok(Step::Refused { outcome: locked(tenant, Some(lock)), remainder: Some(remainder) });
+            return Ok(Step::Refused { outcome: locked(tenant), remainder: Some(remainder) });
         }
         Place::Stopped => {
             distrust(deps, tenant, id, standing.lane).await?;
-            return Ok(Step::Refused { outcome: locked(tenant, None), remainder: None });
+            return Ok(Step::Refused { outcome: locked(tenant), remainder: None });
         }
     };
     let priority = if standing.is_trusted() { Priority::KnownDevice } else { Priority::Stranger };
@@ -164,7 +161,7 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     }
     let Failed { lock, unwritten } = attempts.fail(attempt).await?;
     deps.note(tenant, account.as_ref().map(|account| account.id), EventKind::AuthnLoginFail);
-    let outcome = lock.map_or(LogInOutcome::Refused, |lock| locked(tenant, Some(lock)));
+    let outcome = lock.map_or(LogInOutcome::Refused, |_| locked(tenant));
     let left = |unwritten| Box::new(Remainder { subject, lane: standing.lane, account, unwritten });
     Ok(Step::Refused { outcome, remainder: unwritten.map(left) })
 }
@@ -221,11 +218,7 @@ async fn distrust(deps: &Deps, tenant: &TenantContext, account: AccountId, lane:
     Ok(())
 }
 
-/// What a locked account says; `None` is the hard stop.
-fn locked(tenant: &TenantContext, lock: Option<Lock>) -> LogInOutcome {
-    if tenant.policy().lockout.disclose {
-        LogInOutcome::Locked { until: lock.map(|lock| lock.until) }
-    } else {
-        LogInOutcome::Refused
-    }
+/// What a locked account says.
+fn locked(tenant: &TenantContext) -> LogInOutcome {
+    if tenant.policy().lockout.disclose { LogInOutcome::Locked } else { LogInOutcome::Refused }
 }

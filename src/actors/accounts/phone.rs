@@ -1,8 +1,8 @@
 //! Signing in with a code sent by SMS, and registering a number that was just proven.
 
 use super::client::Client;
-use super::codes::{self, Answer, Checked, CodeSend, Destination, Issued};
-use super::device_code::CodeOutcome;
+use super::codes::{self, Answer, CodeSend, Destination, Issued};
+use super::device_code::{CodeOutcome, accepted};
 use super::entry::{self, Entry, SignedIn};
 use super::{Deps, directory_id};
 use crate::actors::directory::Who;
@@ -110,11 +110,9 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         wanted: None,
         code: ask.code.expose_secret(),
     };
-    let challenge = match codes::check(deps, &answer).await? {
-        Checked::Right(challenge) => challenge,
-        Checked::Wrong => return Ok(VerifyCodeOutcome::Code(CodeOutcome::Wrong)),
-        Checked::Expired => return Ok(VerifyCodeOutcome::Code(CodeOutcome::Expired)),
-        Checked::Ceiling { until } => return Ok(VerifyCodeOutcome::Code(CodeOutcome::Ceiling { until })),
+    let challenge = match accepted(codes::check(deps, &answer).await?) {
+        Ok(challenge) => challenge,
+        Err(refusal) => return Ok(VerifyCodeOutcome::Code(refusal)),
     };
     let Some(account) = account else {
         return Ok(VerifyCodeOutcome::NotRegistered { registration_token: grant(deps, ask, challenge).await? });

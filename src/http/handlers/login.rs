@@ -52,7 +52,7 @@ pub(super) async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
         LogInOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
         LogInOutcome::Unverified => Err(ProblemCode::EmailNotVerified.into()),
         LogInOutcome::Disabled => Err(ProblemCode::AccountDisabled.into()),
-        LogInOutcome::Locked { .. } => Err(ProblemCode::AccountLocked.into()),
+        LogInOutcome::Locked => Err(ProblemCode::AccountLocked.into()),
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn verify_otp(gate: Arc<Gate>, mut request: Request) -> Answer 
     let ask = ConfirmDevice {
         tenant: tenant.clone(),
         email: body::email(&body.email)?,
-        code: tidy_code(&body.otp),
+        code: tidy_code(&body.otp).into(),
         challenge,
         client,
     };
