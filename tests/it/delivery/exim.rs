@@ -83,8 +83,10 @@ impl Exim {
     /// The messages in its queue, oldest first, as they would go on.
     fn queue(&self) -> Vec<String> {
         let folder = self.certificate.path("");
+        // It makes the folder for the first one.
         let mut ids: Vec<_> = fs::read_dir(folder.join("spool/input"))
-            .unwrap()
+            .into_iter()
+            .flatten()
             .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix("-H").map(str::to_owned))
             .collect();
         ids.sort();
