@@ -225,9 +225,12 @@ async fn silence_about_a_token_means_that_nothing_was_sent() {
 #[tokio::test]
 async fn oranges_refusals_are_told_by_their_code() {
     let says = async |status, body: &'static str| {
-        let provider = Provider::start(move |asked| match is_token(asked) {
-            true => answer(200, r#"{"access_token":"t","expires_in":"3600"}"#),
-            false => answer(status, body),
+        let provider = Provider::start(move |asked| {
+            if is_token(asked) {
+                answer(200, r#"{"access_token":"t","expires_in":"3600"}"#)
+            } else {
+                answer(status, body)
+            }
         })
         .await;
         told(send(orange(provider.url()), &sms(TEXT)).await)
