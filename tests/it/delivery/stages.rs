@@ -149,7 +149,7 @@ async fn whoever_accepts_and_stays_silent_before_tls_has_taken_nothing() {
     let outcome = sender.send(&sms("482913 is your code.")).await;
 
     assert_eq!(told(outcome), (Stage::Tls, true, "time_out".into()));
-    assert!(started.elapsed() < DEADLINE * 2);
+    assert!(started.elapsed() < DEADLINE * 5, "it ends, also on a busy machine");
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn after_the_request_only_a_whole_answer_is_definite() {
         let (_, was_definite, reason) = told(text(provider.url(), &options).await);
         assert_eq!((was_definite, reason.as_str()), (definite, why), "{reply:?}");
         assert_eq!(provider.asked().len(), 1, "asked once: {reply:?}");
-        assert!(started.elapsed() < DEADLINE * 2);
+        assert!(started.elapsed() < DEADLINE * 5, "it ends, also on a busy machine");
     }
 }
 
