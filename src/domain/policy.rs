@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
+use super::limits::{LimitPolicies, LimitsSettings};
 use super::locale::Locale;
 
 /// A named set of defaults and floors.
@@ -178,6 +179,8 @@ pub struct Policy {
     pub link_mails: ResendPolicy,
     /// Mails about an account's safety to one address.
     pub security_mails: ResendPolicy,
+    /// Requests by client, app and tenant.
+    pub limits: LimitPolicies,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -223,6 +226,7 @@ impl Policy {
             reset_ttl: 30 * MINUTE,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
+            limits: LimitPolicies::defaults(),
         };
         match profile {
             Profile::Classic => classic,
@@ -292,6 +296,9 @@ pub struct Settings {
     /// Proof of a phone number at registration.
     #[serde(skip_serializing_if = "is_unset")]
     pub registration: RegistrationSettings,
+    /// Requests by client, app and tenant.
+    #[serde(skip_serializing_if = "is_unset")]
+    pub limits: LimitsSettings,
 }
 
 fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
@@ -434,6 +441,7 @@ impl Settings {
         let strict = policy.profile == Profile::AsvsL1;
         policy.region = self.region.or(policy.region);
         policy.locale = self.locale.unwrap_or(policy.locale);
+        self.limits.apply(policy.profile, &mut policy.limits, bad);
         let mut set = Setter { strict, bad };
         self.otp.apply(policy, &mut set);
         self.lockout.apply(&mut policy.lockout, &mut set);

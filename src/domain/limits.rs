@@ -1,0 +1,441 @@
+//! Named limits: who may ask how much of what, and the arithmetic that decides.
+//!
+//! A tenant's rules hold one [`LimitPolicy`] per [`LimitName`]: the profile's default, or what the
+//! tenant set within its legal range. [`bucket`] is the arithmetic (GCRA, exact in integers);
+//! [`spray`] the rule by which wrong passwords over many accounts count as an attack. Contacts are
+//! limited by the logs of [`otp`](super::otp): `code-contact` only names that rule here.
+
+pub mod bucket;
+pub mod spray;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::bucket::Rate;
+use super::policy::{BadSetting, Profile, ResendPolicy};
+
+/// Every limit there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitName {
+    /// Guessing at passwords and at what stands beside them.
+    LoginClient,
+    /// Asking for codes and links, and answering them.
+    CodeClient,
+    /// Messages to one contact: the resend rule, counted in its book.
+    CodeContact,
+    /// Registering.
+    RegisterClient,
+    /// Trading refresh tokens.
+    RefreshClient,
+    /// Everything else a person's app asks for.
+    ApiClient,
+    /// All of a tenant's requests but token checks and published keys.
+    TenantTotal,
+    /// Introspection by one app.
+    IntrospectApp,
+    /// Token checks for one app.
+    ForwardAuthApp,
+}
+
+/// What a limit counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitKey {
+    /// The client's address; IPv6 by /64.
+    Client,
+    /// A canonical e-mail address or phone number.
+    Contact,
+    /// An account.
+    Account,
+    /// One of the tenant's apps.
+    App,
+    /// The tenant as a whole.
+    Tenant,
+}
+
+impl LimitName {
+    /// Every name, in the order in which they are shown.
+    pub const ALL: [Self; 9] = [
+        Self::LoginClient,
+        Self::CodeClient,
+        Self::CodeContact,
+        Self::RegisterClient,
+        Self::RefreshClient,
+        Self::ApiClient,
+        Self::TenantTotal,
+        Self::IntrospectApp,
+        Self::ForwardAuthApp,
+    ];
+
+    /// The name in settings, header fields, metrics and store keys.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginClient => "login-client",
+            Self::CodeClient => "code-client",
+            Self::CodeContact => "code-contact",
+            Self::RegisterClient => "register-client",
+            Self::RefreshClient => "refresh-client",
+            Self::ApiClient => "api-client",
+            Self::TenantTotal => "tenant-total",
+            Self::IntrospectApp => "introspect-app",
+            Self::ForwardAuthApp => "forward-auth-app",
+        }
+    }
+
+    /// What it counts by. Not a setting: another key would be another limit.
+    #[must_use]
+    pub const fn key(self) -> LimitKey {
+        match self {
+            Self::LoginClient | Self::CodeClient | Self::RegisterClient | Self::RefreshClient | Self::ApiClient => {
+                LimitKey::Client
+            }
+            Self::CodeContact => LimitKey::Contact,
+            Self::TenantTotal => LimitKey::Tenant,
+            Self::IntrospectApp | Self::ForwardAuthApp => LimitKey::App,
+        }
+    }
+
+    /// The default of every profile.
+    const fn default_policy(self) -> LimitPolicy {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let (requests, window, mode) = match self {
+            Self::LoginClient | Self::CodeClient | Self::RegisterClient => (60, MINUTE, LimitMode::Enforce),
+            Self::RefreshClient => (120, MINUTE, LimitMode::Enforce),
+            Self::ApiClient => (600, MINUTE, LimitMode::Enforce),
+            Self::TenantTotal => (2_000, Duration::from_secs(1), LimitMode::Enforce),
+            // Counted elsewhere: its numbers are the resend rule's.
+            Self::CodeContact => (5, Duration::from_secs(3_600), LimitMode::Enforce),
+            Self::IntrospectApp | Self::ForwardAuthApp => (6_000, MINUTE, LimitMode::Off),
+        };
+        LimitPolicy { rate: Rate { requests, window }, mode }
+    }
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a limit does when it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitMode {
+    /// Refuses.
+    Enforce,
+    /// Counts what it would refuse, and admits.
+    Record,
+    /// Nothing; costs nothing.
+    Off,
+}
+
+/// One limit of one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitPolicy {
+    /// How much in which time.
+    pub rate: Rate,
+    /// What happens beyond it.
+    pub mode: LimitMode,
+}
+
+/// One subject of a limit, small enough to be copied into every key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitSubject {
+    /// A client by its address; only [`LimitSubject::client`] makes one.
+    Client(IpAddr),
+    /// An app of the tenant.
+    App(Uuid),
+    /// The tenant.
+    Tenant,
+}
+
+impl LimitSubject {
+    /// A client: an IPv4 address, or an IPv6 /64, which is one subscriber's network. IPv4 in IPv6
+    /// clothing is IPv4.
+    #[must_use]
+    pub fn client(address: IpAddr) -> Self {
+        Self::Client(masked(address, 0, 64))
+    }
+
+    /// What a tenant's administrator may see of it: a client's neighbourhood, an app, or nothing.
+    #[must_use]
+    pub fn shown(self) -> String {
+        match self {
+            Self::Client(address @ IpAddr::V4(_)) => format!("{}/24", masked(address, 8, 64)),
+            Self::Client(address) => format!("{address}/64"),
+            Self::App(app) => app.to_string(),
+            Self::Tenant => "*".to_owned(),
+        }
+    }
+}
+
+/// An address without its last bits.
+fn masked(address: IpAddr, v4_host_bits: u32, v6_host_bits: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() >> v4_host_bits << v4_host_bits).into()),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> v6_host_bits << v6_host_bits)),
+    }
+}
+
+/// The text of store keys.
+impl fmt::Display for LimitSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(address) => address.fmt(f),
+            Self::App(app) => app.fmt(f),
+            Self::Tenant => f.write_str("all"),
+        }
+    }
+}
+
+impl fmt::Debug for LimitSubject {
+    /// Addresses are personal data: none reaches a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client(_) => "Client(…)",
+            Self::App(_) => "App(…)",
+            Self::Tenant => "Tenant",
+        })
+    }
+}
+
+/// All limits of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitPolicies {
+    set: BTreeMap<LimitName, LimitPolicy>,
+}
+
+impl LimitPolicies {
+    /// The defaults, the same for every profile: they are floors for `asvs-l1`.
+    #[must_use]
+    pub const fn defaults() -> Self {
+        Self { set: BTreeMap::new() }
+    }
+
+    /// The limit of that name.
+    #[must_use]
+    pub fn get(&self, name: LimitName) -> LimitPolicy {
+        self.set.get(&name).copied().unwrap_or(name.default_policy())
+    }
+
+    /// Whether the tenant set it.
+    #[must_use]
+    pub fn is_set(&self, name: LimitName) -> bool {
+        self.set.contains_key(&name)
+    }
+
+    /// The limit of that name, as the limits page shows it: `code-contact` is the resend rule.
+    #[must_use]
+    pub fn shown(&self, name: LimitName, resend: &ResendPolicy) -> LimitPolicy {
+        let mut policy = self.get(name);
+        if name == LimitName::CodeContact {
+            policy.rate.requests = resend.per_hour;
+        }
+        policy
+    }
+}
+
+/// The section `limits` of a tenant's settings: by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LimitsSettings(pub BTreeMap<LimitName, LimitSettings>);
+
+/// One limit's own values, each optional.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Requests in a window, and at once after a quiet one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u32>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// What happens beyond the quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<LimitMode>,
+}
+
+impl LimitsSettings {
+    /// Copies the settings onto the policies, collecting what is out of range or laxer than the
+    /// profile's floor.
+    pub(super) fn apply(&self, profile: Profile, policies: &mut LimitPolicies, bad: &mut Vec<BadSetting>) {
+        for (name, settings) in &self.0 {
+            match settings.policy(*name, profile) {
+                Ok(policy) => {
+                    policies.set.insert(*name, policy);
+                }
+                Err(setting) => bad.push(setting),
+            }
+        }
+    }
+}
+
+impl LimitSettings {
+    fn policy(&self, name: LimitName, profile: Profile) -> Result<LimitPolicy, BadSetting> {
+        let [whole, quota_path, window_path, mode_path] = paths(name);
+        let refuse = |path, reason: &str| Err(BadSetting { path, reason: reason.to_owned() });
+        if name == LimitName::CodeContact {
+            return refuse(whole, "is the rule of otp.resend: set that");
+        }
+        let default = name.default_policy();
+        let quota = self.quota.unwrap_or(default.rate.requests);
+        let window = self.window.unwrap_or(default.rate.window.as_secs());
+        let most = if name == LimitName::TenantTotal { 1_000_000 } else { 100_000 };
+        let longest = if name == LimitName::TenantTotal { 3_600 } else { 86_400 };
+        if !(1..=most).contains(&quota) {
+            return refuse(quota_path, &format!("must be from 1 to {most}"));
+        }
+        if !(1..=longest).contains(&window) {
+            return refuse(window_path, &format!("must be from 1 to {longest}"));
+        }
+        let rate = Rate { requests: quota, window: Duration::from_secs(window) };
+        let mode = self.mode.unwrap_or(default.mode);
+        // What protects the people; `tenant-total` protects the platform, which has its ceiling.
+        if profile == Profile::AsvsL1 && name.key() == LimitKey::Client {
+            if !rate.is_within(default.rate) {
+                let (requests, seconds) = (default.rate.requests, default.rate.window.as_secs());
+                return refuse(quota_path, &format!("profile asvs-l1 allows at most {requests} in {seconds} s"));
+            }
+            if mode != LimitMode::Enforce {
+                return refuse(mode_path, "profile asvs-l1 demands enforce");
+            }
+        }
+        Ok(LimitPolicy { rate, mode })
+    }
+}
+
+macro_rules! paths {
+    ($name:literal) => {
+        [
+            concat!("limits.", $name),
+            concat!("limits.", $name, ".quota"),
+            concat!("limits.", $name, ".window"),
+            concat!("limits.", $name, ".mode"),
+        ]
+    };
+}
+
+/// The dotted paths of a limit and of its members.
+const fn paths(name: LimitName) -> [&'static str; 4] {
+    match name {
+        LimitName::LoginClient => paths!("login-client"),
+        LimitName::CodeClient => paths!("code-client"),
+        LimitName::CodeContact => paths!("code-contact"),
+        LimitName::RegisterClient => paths!("register-client"),
+        LimitName::RefreshClient => paths!("refresh-client"),
+        LimitName::ApiClient => paths!("api-client"),
+        LimitName::TenantTotal => paths!("tenant-total"),
+        LimitName::IntrospectApp => paths!("introspect-app"),
+        LimitName::ForwardAuthApp => paths!("forward-auth-app"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(profile: Profile, json: &str) -> Result<LimitPolicies, Vec<&'static str>> {
+        let settings: LimitsSettings = serde_json::from_str(json).unwrap();
+        let (mut policies, mut bad) = (LimitPolicies::defaults(), Vec::new());
+        settings.apply(profile, &mut policies, &mut bad);
+        if bad.is_empty() { Ok(policies) } else { Err(bad.into_iter().map(|setting| setting.path).collect()) }
+    }
+
+    #[test]
+    fn the_defaults_are_the_table_of_the_contract() {
+        let shown: Vec<_> = LimitName::ALL
+            .iter()
+            .map(|name| {
+                let LimitPolicy { rate, mode } = LimitPolicies::defaults().get(*name);
+                format!("{name} {}/{} {:?} {mode:?}", rate.requests, rate.window.as_secs(), name.key())
+            })
+            .collect();
+
+        assert_eq!(
+            shown,
+            [
+                "login-client 60/60 Client Enforce",
+                "code-client 60/60 Client Enforce",
+                "code-contact 5/3600 Contact Enforce",
+                "register-client 60/60 Client Enforce",
+                "refresh-client 120/60 Client Enforce",
+                "api-client 600/60 Client Enforce",
+                "tenant-total 2000/1 Tenant Enforce",
+                "introspect-app 6000/60 App Off",
+                "forward-auth-app 6000/60 App Off",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_is_spelled_alike_everywhere() {
+        for name in LimitName::ALL {
+            assert_eq!(serde_json::to_value(name).unwrap(), name.as_str());
+            assert_eq!(paths(name)[0], format!("limits.{name}"));
+        }
+    }
+
+    #[test]
+    fn a_setting_is_taken_within_its_range_and_named_beyond_it() {
+        let set = applied(Profile::Classic, r#"{"login-client":{"quota":30,"mode":"record"}}"#).unwrap();
+        let policy = set.get(LimitName::LoginClient);
+        assert_eq!((policy.rate.requests, policy.rate.window.as_secs(), policy.mode), (30, 60, LimitMode::Record));
+        assert!(set.is_set(LimitName::LoginClient) && !set.is_set(LimitName::CodeClient));
+
+        for (json, path) in [
+            (r#"{"login-client":{"quota":0}}"#, "limits.login-client.quota"),
+            (r#"{"login-client":{"quota":100001}}"#, "limits.login-client.quota"),
+            (r#"{"api-client":{"window":0}}"#, "limits.api-client.window"),
+            (r#"{"api-client":{"window":86401}}"#, "limits.api-client.window"),
+            (r#"{"tenant-total":{"window":3601}}"#, "limits.tenant-total.window"),
+            (r#"{"code-contact":{"quota":3}}"#, "limits.code-contact"),
+        ] {
+            assert_eq!(applied(Profile::Classic, json).unwrap_err(), [path], "{json}");
+        }
+    }
+
+    #[test]
+    fn unknown_limits_and_members_are_refused() {
+        for json in [r#"{"login":{}}"#, r#"{"login-client":{"quotas":1}}"#, r#"{"login-client":{"mode":"maybe"}}"#] {
+            assert!(serde_json::from_str::<LimitsSettings>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_strict_profile_may_only_be_stricter() {
+        for (json, path) in [
+            (r#"{"login-client":{"quota":61}}"#, "limits.login-client.quota"),
+            (r#"{"login-client":{"window":30}}"#, "limits.login-client.quota"),
+            (r#"{"code-client":{"quota":61,"window":86400}}"#, "limits.code-client.quota"),
+            (r#"{"api-client":{"mode":"off"}}"#, "limits.api-client.mode"),
+            (r#"{"api-client":{"mode":"record"}}"#, "limits.api-client.mode"),
+        ] {
+            assert_eq!(applied(Profile::AsvsL1, json).unwrap_err(), [path], "{json}");
+            assert!(applied(Profile::Classic, json).is_ok(), "{json}");
+        }
+        for json in [r#"{"login-client":{"quota":10}}"#, r#"{"tenant-total":{"quota":5000,"mode":"record"}}"#] {
+            assert!(applied(Profile::AsvsL1, json).is_ok(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_a_v4_address_or_a_v6_network_whatever_its_spelling() {
+        let of = |text: &str| LimitSubject::client(text.parse().unwrap());
+
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.8"), of("192.0.2.7"));
+        assert_eq!(of("2001:db8::1"), of("2001:DB8:0:0:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8::1"));
+        assert_eq!(of("192.0.2.7").shown(), "192.0.2.0/24");
+        assert_eq!(of("2001:db8::1").shown(), "2001:db8::/64");
+        assert_eq!(of("2001:db8::1").to_string(), "2001:db8::");
+        assert!(!format!("{:?}", of("192.0.2.7")).contains("192"));
+    }
+}
