@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::bucket::Rate;
-use super::policy::{BadSetting, Profile, ResendPolicy};
+use super::policy::ResendPolicy;
 
 /// Every limit there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,8 +102,8 @@ impl LimitName {
         }
     }
 
-    /// The default of every profile.
-    const fn default_policy(self) -> LimitPolicy {
+    /// The default of every profile, and the floor of `asvs-l1`.
+    pub(super) const fn default_policy(self) -> LimitPolicy {
         const MINUTE: Duration = Duration::from_secs(60);
         let (requests, window, mode) = match self {
             Self::LoginClient | Self::CodeClient | Self::RegisterClient => (60, MINUTE, LimitMode::Enforce),
@@ -213,7 +213,7 @@ pub struct LimitPolicies {
 }
 
 impl LimitPolicies {
-    /// The defaults, the same for every profile: they are floors for `asvs-l1`.
+    /// The defaults, the same for every profile.
     #[must_use]
     pub const fn defaults() -> Self {
         Self { set: BTreeMap::new() }
@@ -223,6 +223,11 @@ impl LimitPolicies {
     #[must_use]
     pub fn get(&self, name: LimitName) -> LimitPolicy {
         self.set.get(&name).copied().unwrap_or(name.default_policy())
+    }
+
+    /// Sets a limit that was found legal.
+    pub(super) fn set(&mut self, name: LimitName, policy: LimitPolicy) {
+        self.set.insert(name, policy);
     }
 
     /// Whether the tenant set it.
@@ -242,111 +247,9 @@ impl LimitPolicies {
     }
 }
 
-/// The section `limits` of a tenant's settings: by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LimitsSettings(pub BTreeMap<LimitName, LimitSettings>);
-
-/// One limit's own values, each optional.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitSettings {
-    /// Requests in a window, and at once after a quiet one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota: Option<u32>,
-    /// Seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<u64>,
-    /// What happens beyond the quota.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<LimitMode>,
-}
-
-impl LimitsSettings {
-    /// Copies the settings onto the policies, collecting what is out of range or laxer than the
-    /// profile's floor.
-    pub(super) fn apply(&self, profile: Profile, policies: &mut LimitPolicies, bad: &mut Vec<BadSetting>) {
-        for (name, settings) in &self.0 {
-            match settings.policy(*name, profile) {
-                Ok(policy) => {
-                    policies.set.insert(*name, policy);
-                }
-                Err(setting) => bad.push(setting),
-            }
-        }
-    }
-}
-
-impl LimitSettings {
-    fn policy(&self, name: LimitName, profile: Profile) -> Result<LimitPolicy, BadSetting> {
-        let [whole, quota_path, window_path, mode_path] = paths(name);
-        let refuse = |path, reason: &str| Err(BadSetting { path, reason: reason.to_owned() });
-        if name == LimitName::CodeContact {
-            return refuse(whole, "is the rule of otp.resend: set that");
-        }
-        let default = name.default_policy();
-        let quota = self.quota.unwrap_or(default.rate.requests);
-        let window = self.window.unwrap_or(default.rate.window.as_secs());
-        let most = if name == LimitName::TenantTotal { 1_000_000 } else { 100_000 };
-        let longest = if name == LimitName::TenantTotal { 3_600 } else { 86_400 };
-        if !(1..=most).contains(&quota) {
-            return refuse(quota_path, &format!("must be from 1 to {most}"));
-        }
-        if !(1..=longest).contains(&window) {
-            return refuse(window_path, &format!("must be from 1 to {longest}"));
-        }
-        let rate = Rate { requests: quota, window: Duration::from_secs(window) };
-        let mode = self.mode.unwrap_or(default.mode);
-        // What protects the people; `tenant-total` protects the platform, which has its ceiling.
-        if profile == Profile::AsvsL1 && name.key() == LimitKey::Client {
-            if !rate.is_within(default.rate) {
-                let (requests, seconds) = (default.rate.requests, default.rate.window.as_secs());
-                return refuse(quota_path, &format!("profile asvs-l1 allows at most {requests} in {seconds} s"));
-            }
-            if mode != LimitMode::Enforce {
-                return refuse(mode_path, "profile asvs-l1 demands enforce");
-            }
-        }
-        Ok(LimitPolicy { rate, mode })
-    }
-}
-
-macro_rules! paths {
-    ($name:literal) => {
-        [
-            concat!("limits.", $name),
-            concat!("limits.", $name, ".quota"),
-            concat!("limits.", $name, ".window"),
-            concat!("limits.", $name, ".mode"),
-        ]
-    };
-}
-
-/// The dotted paths of a limit and of its members.
-const fn paths(name: LimitName) -> [&'static str; 4] {
-    match name {
-        LimitName::LoginClient => paths!("login-client"),
-        LimitName::CodeClient => paths!("code-client"),
-        LimitName::CodeContact => paths!("code-contact"),
-        LimitName::RegisterClient => paths!("register-client"),
-        LimitName::RefreshClient => paths!("refresh-client"),
-        LimitName::ApiClient => paths!("api-client"),
-        LimitName::TenantTotal => paths!("tenant-total"),
-        LimitName::IntrospectApp => paths!("introspect-app"),
-        LimitName::ForwardAuthApp => paths!("forward-auth-app"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn applied(profile: Profile, json: &str) -> Result<LimitPolicies, Vec<&'static str>> {
-        let settings: LimitsSettings = serde_json::from_str(json).unwrap();
-        let (mut policies, mut bad) = (LimitPolicies::defaults(), Vec::new());
-        settings.apply(profile, &mut policies, &mut bad);
-        if bad.is_empty() { Ok(policies) } else { Err(bad.into_iter().map(|setting| setting.path).collect()) }
-    }
 
     #[test]
     fn the_defaults_are_the_table_of_the_contract() {
@@ -378,50 +281,6 @@ mod tests {
     fn a_name_is_spelled_alike_everywhere() {
         for name in LimitName::ALL {
             assert_eq!(serde_json::to_value(name).unwrap(), name.as_str());
-            assert_eq!(paths(name)[0], format!("limits.{name}"));
-        }
-    }
-
-    #[test]
-    fn a_setting_is_taken_within_its_range_and_named_beyond_it() {
-        let set = applied(Profile::Classic, r#"{"login-client":{"quota":30,"mode":"record"}}"#).unwrap();
-        let policy = set.get(LimitName::LoginClient);
-        assert_eq!((policy.rate.requests, policy.rate.window.as_secs(), policy.mode), (30, 60, LimitMode::Record));
-        assert!(set.is_set(LimitName::LoginClient) && !set.is_set(LimitName::CodeClient));
-
-        for (json, path) in [
-            (r#"{"login-client":{"quota":0}}"#, "limits.login-client.quota"),
-            (r#"{"login-client":{"quota":100001}}"#, "limits.login-client.quota"),
-            (r#"{"api-client":{"window":0}}"#, "limits.api-client.window"),
-            (r#"{"api-client":{"window":86401}}"#, "limits.api-client.window"),
-            (r#"{"tenant-total":{"window":3601}}"#, "limits.tenant-total.window"),
-            (r#"{"code-contact":{"quota":3}}"#, "limits.code-contact"),
-        ] {
-            assert_eq!(applied(Profile::Classic, json).unwrap_err(), [path], "{json}");
-        }
-    }
-
-    #[test]
-    fn unknown_limits_and_members_are_refused() {
-        for json in [r#"{"login":{}}"#, r#"{"login-client":{"quotas":1}}"#, r#"{"login-client":{"mode":"maybe"}}"#] {
-            assert!(serde_json::from_str::<LimitsSettings>(json).is_err(), "{json}");
-        }
-    }
-
-    #[test]
-    fn the_strict_profile_may_only_be_stricter() {
-        for (json, path) in [
-            (r#"{"login-client":{"quota":61}}"#, "limits.login-client.quota"),
-            (r#"{"login-client":{"window":30}}"#, "limits.login-client.quota"),
-            (r#"{"code-client":{"quota":61,"window":86400}}"#, "limits.code-client.quota"),
-            (r#"{"api-client":{"mode":"off"}}"#, "limits.api-client.mode"),
-            (r#"{"api-client":{"mode":"record"}}"#, "limits.api-client.mode"),
-        ] {
-            assert_eq!(applied(Profile::AsvsL1, json).unwrap_err(), [path], "{json}");
-            assert!(applied(Profile::Classic, json).is_ok(), "{json}");
-        }
-        for json in [r#"{"login-client":{"quota":10}}"#, r#"{"tenant-total":{"quota":5000,"mode":"record"}}"#] {
-            assert!(applied(Profile::AsvsL1, json).is_ok(), "{json}");
         }
     }
 
