@@ -12,8 +12,10 @@ use crate::actors::senders::Postman;
 use crate::actors::supervision::Tree;
 use crate::actors::ticker;
 use crate::clock::Clock;
-use crate::ephemeral::EphemeralStore;
+use crate::domain::event::{Event, EventKind};
+use crate::ephemeral::{EphemeralError, EphemeralStore};
 use crate::http::handlers::health;
+use crate::limits::Limits;
 use crate::secret::SecretString;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
@@ -31,6 +33,9 @@ const PING_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
+
+/// How often what was compared is told to the store, and idle buckets are forgotten.
+const LIMITS_POLL: Duration = Duration::from_secs(5);
 
 /// How often samples of histograms are folded, whether or not anybody reads them.
 const METRICS_POLL: Duration = Duration::from_secs(5);
@@ -125,6 +130,7 @@ pub(super) struct Services {
     pub(super) storage: Storage,
     pub(super) ephemeral: Arc<dyn EphemeralStore>,
     pub(super) postman: Postman,
+    pub(super) limits: Limits,
     pub(super) directory: TenantSource,
     pub(super) metrics: Metrics,
     pub(super) readiness: Arc<Readiness>,
@@ -165,6 +171,12 @@ impl Services {
             async move { this.storage.attempts().expire_locks(this.clock.now(), ROUND).await.map(drop) }
         })
         .await?;
+        let this = self.clone();
+        ticker::every(supervisor, "limits", LIMITS_POLL, move || {
+            let this = this.clone();
+            async move { this.watch_limits().await }
+        })
+        .await?;
         let metrics = self.metrics.clone();
         ticker::every(supervisor, "metrics", METRICS_POLL, move || {
             metrics.upkeep();
@@ -178,12 +190,39 @@ impl Services {
         .await
     }
 
+    /// Sweeps what is remembered of limits, and tells what this node compared; an attack that is
+    /// news to all nodes goes into its tenant's audit log.
+    async fn watch_limits(&self) -> Result<(), LimitsRound> {
+        self.limits.sweep();
+        for tenant in self.limits.tell_compared().await? {
+            tracing::warn!(tenant.id = %tenant, "passwords are being sprayed: strangers are held back");
+            let event = Event {
+                tenant,
+                account: None,
+                kind: EventKind::AuthnSprayDetected,
+                at: self.clock.now(),
+                cause: Some("spray"),
+            };
+            self.storage.audit().record(&[event]).await?;
+        }
+        Ok(())
+    }
+
     /// Asks both stores whether they are there.
     pub(super) async fn check(&self) {
         let (storage, ephemeral) = tokio::join!(answers(self.storage.ping()), answers(self.ephemeral.ping()));
         self.readiness.storage.store(storage, Ordering::SeqCst);
         self.readiness.ephemeral.store(ephemeral, Ordering::SeqCst);
     }
+}
+
+/// Why a round over the limits failed.
+#[derive(Debug, thiserror::Error)]
+enum LimitsRound {
+    #[error("what was compared could not be told")]
+    Ephemeral(#[from] EphemeralError),
+    #[error("an attack could not be put on record")]
+    Storage(#[from] StorageError),
 }
 
 async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {

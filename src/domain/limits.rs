@@ -102,6 +102,12 @@ impl LimitName {
         }
     }
 
+    /// The window of its default, which ceilings are for.
+    #[must_use]
+    pub const fn default_window(self) -> Duration {
+        self.default_policy().rate.window
+    }
+
     /// The default of every profile, and the floor of `asvs-l1`.
     pub(super) const fn default_policy(self) -> LimitPolicy {
         const MINUTE: Duration = Duration::from_secs(60);
