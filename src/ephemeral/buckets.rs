@@ -135,10 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn five_million_clients_leave_no_more_than_the_living() {
+    fn half_a_million_clients_leave_no_more_than_the_living() {
         let buckets = Buckets::new(100_000);
         // A thousand newcomers a second, each of whom is forgotten a second later.
-        for client in 0..5_000_000_u32 {
+        for client in 0..500_000_u32 {
             let now = T0 + Duration::from_millis(u64::from(client));
             assert_eq!(ask(&buckets, client, now), Ok(true), "{client}");
         }
@@ -158,10 +158,7 @@ mod tests {
 
         assert_eq!(ask(&buckets, 9_999, T0), Err(Full));
         assert_eq!(ask(&buckets, 7, T0), Ok(false));
-        assert_eq!(ask(&buckets, 9_999, T0 + Duration::from_secs(2)), Err(Full), "swept in small steps");
-        for _ in 0..1_000 {
-            let _swept = ask(&buckets, 9_999, T0 + Duration::from_secs(2));
-        }
-        assert_eq!(ask(&buckets, 9_998, T0 + Duration::from_secs(2)), Ok(true));
+        assert_eq!(ask(&buckets, 9_999, T0 + Duration::from_secs(2)), Ok(true), "the living made room");
+        assert_eq!(ask(&buckets, 7, T0), Ok(false), "and the busiest is still known");
     }
 }

@@ -232,3 +232,51 @@ impl Drop for UnderWay<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::ephemeral::LimitCheck;
+
+    const T0: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const RATE: Rate = Rate { requests: 60, window: Duration::from_secs(60) };
+
+    fn ask(client: u32) -> [Ask; 1] {
+        let subject = LimitSubject::client(Ipv4Addr::from_bits(client).into());
+        let name = LimitName::LoginClient;
+        [Ask { name, check: LimitCheck { name: name.as_str(), subject, rate: RATE, enforced: true } }]
+    }
+
+    fn take(shield: &Shield, client: u32) -> bool {
+        shield.reserve(TenantId::random([1; 16]), &ask(client), T0).is_ok_and(|under_way| !under_way.keep().is_empty())
+    }
+
+    #[test]
+    fn a_flood_of_addresses_takes_bounded_memory_and_forgets_nobody_who_keeps_asking() {
+        let shield = Shield::new(10_000);
+        for _ in 0..60 {
+            assert!(take(&shield, 7));
+        }
+        for client in 1_000..400_000 {
+            assert!(take(&shield, client));
+            if client % 500 == 0 {
+                assert!(!take(&shield, 7), "forgotten at {client}");
+            }
+        }
+        assert!(shield.held() <= 10_000 + SHARDS, "{}", shield.held());
+
+        shield.sweep(T0 + Duration::from_secs(60));
+
+        assert_eq!(shield.held(), 0);
+    }
+
+    #[test]
+    fn a_request_whose_client_left_is_taken_out_again() {
+        let (shield, asks) = (Shield::new(100), ask(7));
+        for _ in 0..200 {
+            drop(shield.reserve(TenantId::random([1; 16]), &asks, T0).unwrap_or_else(|_| panic!("full")));
+        }
+    }
+}
