@@ -50,15 +50,15 @@ pub(super) fn believe_app(request: &mut Request, tenant: &TenantContext) {
 }
 
 fn credential(request: &Request) -> Option<(String, String)> {
-    let pair = match request.header(&X_GUICHET_APP) {
-        Some(pair) => pair.to_owned(),
-        None => {
-            let (scheme, credentials) = request.header(&AUTHORIZATION)?.split_once(' ')?;
-            let basic = scheme.eq_ignore_ascii_case("basic").then_some(credentials)?;
-            String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?
-        }
-    };
+    let pair = request.header(&X_GUICHET_APP).map(str::to_owned).or_else(|| basic(request))?;
     pair.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
+}
+
+/// What `Authorization: Basic` holds (RFC 7617).
+fn basic(request: &Request) -> Option<String> {
+    let (scheme, credentials) = request.header(&AUTHORIZATION)?.split_once(' ')?;
+    let encoded = scheme.eq_ignore_ascii_case("basic").then_some(credentials)?;
+    String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
 }
 
 fn proven(tenant: &TenantContext, id: &str, secret: &str) -> Option<AppId> {

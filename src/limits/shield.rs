@@ -91,8 +91,8 @@ impl Shield {
         let standings: Vec<_> = enforced(asks).map(|ask| self.take(tenant, ask, now)).collect();
         let under_way = UnderWay { shield: self, tenant, asks, standings, is_settled: false };
         if under_way.standings.iter().any(|standing| standing.over) {
-            let mut under_way = under_way;
-            return Err(std::mem::take(&mut under_way.standings));
+            // Dropped here, it is taken out of the others again.
+            return Err(under_way.standings.clone());
         }
         Ok(under_way)
     }
@@ -270,6 +270,19 @@ mod tests {
         shield.sweep(T0 + Duration::from_secs(60));
 
         assert_eq!(shield.held(), 0);
+    }
+
+    #[test]
+    fn a_request_refused_for_one_limit_is_taken_out_of_the_others() {
+        let (shield, [client]) = (Shield::new(100), ask(7));
+        let once = LimitCheck { name: "tenant-total", rate: Rate { requests: 1, ..RATE }, ..client.check };
+        let both = [client, Ask { name: LimitName::TenantTotal, check: once }];
+        for n in 0..200 {
+            let taken = shield.reserve(TenantId::random([1; 16]), &both, T0).map(|under_way| drop(under_way.keep()));
+            assert_eq!(taken.is_ok(), n == 0);
+        }
+
+        assert!((1..60).all(|_| take(&shield, 7)) && !take(&shield, 7));
     }
 
     #[test]

@@ -32,7 +32,6 @@ const API: &[LimitName] = &[LimitName::ApiClient, LimitName::TenantTotal];
 /// Three nodes on one store.
 pub(crate) struct Nodes {
     nodes: Vec<Limits>,
-    stores: Vec<Arc<dyn EphemeralStore>>,
     clock: Clock,
 }
 
@@ -53,8 +52,8 @@ impl Nodes {
     }
 
     fn on(stores: Vec<Arc<dyn EphemeralStore>>, clock: Clock) -> Self {
-        let node = |store: &Arc<_>| Limits::new(Arc::clone(store), clock.clone(), Ceilings::default());
-        Self { nodes: stores.iter().map(node).collect(), stores, clock }
+        let node = |store| Limits::new(store, clock.clone(), Ceilings::default());
+        Self { nodes: stores.into_iter().map(node).collect(), clock }
     }
 
     /// The node for the `n`th of many requests.

@@ -195,7 +195,8 @@ async fn a_refusal_about_a_contact_names_no_limit(gateway: Gateway) {
     assert!(refused.retry_after() >= 1);
     assert!(refused.json.get("violated-policies").is_none());
     assert_eq!(refused.header("ratelimit-policy"), "\"code-client\";q=60;w=60");
-    assert_eq!(list(refused.header("ratelimit"))[0].1[0], ("r".to_owned(), 58));
+    let (name, left) = list(refused.header("ratelimit"))[0].1[0].clone();
+    assert!(name == "r" && (58..=59).contains(&left), "{left}");
 }
 
 #[tokio::test]
