@@ -13,7 +13,7 @@ use crate::actors::supervision::Tree;
 use crate::actors::ticker;
 use crate::clock::Clock;
 use crate::domain::event::{Event, EventKind};
-use crate::ephemeral::{EphemeralError, EphemeralStore};
+use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
 use crate::limits::Limits;
 use crate::secret::SecretString;
@@ -192,20 +192,19 @@ impl Services {
 
     /// Sweeps what is remembered of limits, and tells what this node compared; an attack that is
     /// news to all nodes goes into its tenant's audit log.
-    async fn watch_limits(&self) -> Result<(), LimitsRound> {
+    async fn watch_limits(&self) -> Result<(), StorageError> {
         self.limits.sweep();
-        for tenant in self.limits.tell_compared().await? {
-            tracing::warn!(tenant.id = %tenant, "passwords are being sprayed: strangers are held back");
-            let event = Event {
-                tenant,
-                account: None,
-                kind: EventKind::AuthnSprayDetected,
-                at: self.clock.now(),
-                cause: Some("spray"),
-            };
-            self.storage.audit().record(&[event]).await?;
+        let attacked = self.limits.tell_compared().await;
+        let directory = self.directory.tenants.snapshot();
+        for tenant in attacked.iter().filter_map(|id| directory.by_id(*id)) {
+            let slug = tenant.slug();
+            tracing::warn!(tenant.slug = &**slug, "passwords are tried over many accounts: strangers are held back");
         }
-        Ok(())
+        drop(directory);
+        let (kind, at) = (EventKind::AuthnSprayDetected, self.clock.now());
+        let event = |tenant| Event { tenant, account: None, kind, at, cause: None };
+        let events: Vec<_> = attacked.into_iter().map(event).collect();
+        if events.is_empty() { Ok(()) } else { self.storage.audit().record(&events).await }
     }
 
     /// Asks both stores whether they are there.
@@ -214,15 +213,6 @@ impl Services {
         self.readiness.storage.store(storage, Ordering::SeqCst);
         self.readiness.ephemeral.store(ephemeral, Ordering::SeqCst);
     }
-}
-
-/// Why a round over the limits failed.
-#[derive(Debug, thiserror::Error)]
-enum LimitsRound {
-    #[error("what was compared could not be told")]
-    Ephemeral(#[from] EphemeralError),
-    #[error("an attack could not be put on record")]
-    Storage(#[from] StorageError),
 }
 
 async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {

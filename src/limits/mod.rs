@@ -37,7 +37,7 @@ use crate::domain::limits::bucket::{Bucket, Rate, Verdict};
 use crate::domain::limits::spray::STRANGERS_SHARE;
 use crate::domain::limits::{LimitKey, LimitMode, LimitName, LimitPolicy, LimitSubject};
 use crate::domain::time::Timestamp;
-use crate::ephemeral::{AttemptSubject, EphemeralError, EphemeralStore, LimitCheck};
+use crate::ephemeral::{AttemptSubject, EphemeralStore, LimitCheck};
 use crate::telemetry::{LIMIT_RECORDED, LIMIT_REFUSALS, LIMITS_SKIPPED, LIMITS_WITHOUT_STORE, causes};
 use crate::tenant::TenantContext;
 
@@ -215,10 +215,7 @@ impl Limits {
 
     /// Tells the store what this node compared since it last did, and learns who is under attack.
     /// The tenants for which that is news to all nodes.
-    ///
-    /// # Errors
-    /// If the store is away; what was to be told is lost.
-    pub async fn tell_compared(&self) -> Result<Vec<TenantId>, EphemeralError> {
+    pub async fn tell_compared(&self) -> Vec<TenantId> {
         self.0.spray.tell(&*self.0.store, self.0.clock.now()).await
     }
 

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::domain::ids::TenantId;
 use crate::domain::limits::spray::SPRAY;
 use crate::domain::time::Timestamp;
-use crate::ephemeral::{AttemptSubject, EphemeralError, EphemeralStore, MOST_TALLIED, Tally};
-use crate::telemetry::SPRAYS;
+use crate::ephemeral::{AttemptSubject, EphemeralStore, MOST_TALLIED, Tally};
+use crate::telemetry::{SPRAYS, causes};
 
 #[derive(Default)]
 pub(super) struct Spray {
@@ -44,18 +44,21 @@ impl Spray {
         locked(&self.alarms).get(&tenant).is_some_and(|until| *until > now)
     }
 
-    /// One call per tenant with something to tell; the tenants whose alarm is new.
-    pub(super) async fn tell(
-        &self,
-        store: &dyn EphemeralStore,
-        now: Timestamp,
-    ) -> Result<Vec<TenantId>, EphemeralError> {
+    /// One call per tenant with something to tell; the tenants whose alarm is new. While the store
+    /// is away what was to be told is lost: nothing is compared then either.
+    pub(super) async fn tell(&self, store: &dyn EphemeralStore, now: Timestamp) -> Vec<TenantId> {
         let counted = std::mem::take(&mut *locked(&self.tallies));
         locked(&self.alarms).retain(|_, until| *until > now);
         let mut newly = Vec::new();
         for (tenant, Counted { attempts, failures, accounts }) in counted {
             let tally = Tally { attempts, failures, accounts: accounts.into_iter().collect() };
-            let verdict = store.count_compared(tenant, &SPRAY, &tally).await?;
+            let verdict = match store.count_compared(tenant, &SPRAY, &tally).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    tracing::warn!(error = causes(&error), "what was compared could not be told");
+                    break;
+                }
+            };
             if let Some(until) = verdict.until {
                 locked(&self.alarms).insert(tenant, until);
             }
@@ -64,7 +67,7 @@ impl Spray {
                 newly.push(tenant);
             }
         }
-        Ok(newly)
+        newly
     }
 }
 
