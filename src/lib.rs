@@ -19,8 +19,8 @@
 //! | --- | --- | --- |
 //! | entry | `main`, [`cli`] | everything |
 //! | composition | [`app`]: builds every part, starts and stops in order | everything below |
-//! | front end | [`http`] | actors' doors, tenant, domain, config, clock, secret |
-//! | shell | [`actors`] | everything below |
+//! | front end | [`http`] | actors' doors, limits, tenant, domain, config, clock, secret |
+//! | shell | [`actors`], [`limits`] | everything below; `limits` only tenant and ephemeral |
 //! | who is it | [`tenant`] | domain, and storage's rows |
 //! | rooms | [`storage`], [`ephemeral`], [`delivery`], [`crypto`], [`config`] | domain and the tools; never each other |
 //! | tools | [`clock`], [`entropy`], [`secret`], [`telemetry`] | domain |
@@ -31,7 +31,8 @@
 //! ## One log-in, through every part
 //!
 //! 1. [`http::server`] accepts, [`http::middleware`] names, measures and admits the request;
-//!    [`http::gate`] finds its tenant: path, own domain, trusted header, default.
+//!    [`http::gate`] finds its tenant: path, own domain, trusted header, default. [`limits`] are
+//!    asked before anybody else hears of it.
 //! 2. [`http::handlers::login`] decodes the body into canonical types (an address has one
 //!    spelling from here on) and knocks on [`actors::accounts::Accounts::log_in`].
 //! 3. The door looks up whose address it is and asks that account's actor through the
@@ -61,6 +62,7 @@
 //! | fact | judge | if it is away |
 //! | --- | --- | --- |
 //! | attempts, locks | [`ephemeral`]; mirrored to storage, from which an emptied Redis is re-seeded | log-in 503 |
+//! | requests by client, app, tenant | [`ephemeral`], behind each node's own copy ([`limits`]) | each node by itself, at the full quota |
 //! | codes, send limits, grants | [`ephemeral`] | codes 503 |
 //! | accounts, devices, sessions, refresh rotation, links | [`storage`], by conditional writes | those routes 503 |
 //! | messages | the outbox row, in the fact's own transaction | the fact is not written either |
@@ -84,6 +86,7 @@ pub mod domain;
 pub mod entropy;
 pub mod ephemeral;
 pub mod http;
+pub mod limits;
 pub mod secret;
 pub mod storage;
 pub mod telemetry;

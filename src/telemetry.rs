@@ -55,6 +55,17 @@ pub const CONNECTIONS: &str = "guichet_connections";
 /// Counter: work refused to protect the rest. Label: `reason`.
 pub const SHED: &str = "guichet_shed_total";
 
+/// Counter: requests refused by a limit. Labels: `limit`, `by` (`node`: from memory; `store`).
+pub const LIMIT_REFUSALS: &str = "guichet_limit_refusals_total";
+/// Counter: requests over a limit that only records. Label: `limit`.
+pub const LIMIT_RECORDED: &str = "guichet_limit_recorded_total";
+/// Counter: limits per client not asked, since the client's address was not known.
+pub const LIMITS_SKIPPED: &str = "guichet_limits_skipped_total";
+/// Counter: requests whose limits this node judged alone, the store being away.
+pub const LIMITS_WITHOUT_STORE: &str = "guichet_limits_without_store_total";
+/// Counter: password spraying noticed.
+pub const SPRAYS: &str = "guichet_sprays_total";
+
 /// Upper bounds of [`HTTP_REQUEST_SECONDS`]: from a cached token check to the request deadline.
 const REQUEST_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
@@ -190,7 +201,7 @@ impl Metrics {
 
 /// A counter that appears only with its first event looks broken, and rates over it are wrong.
 fn show_from_the_start() {
-    for name in [PASSWORD_VERIFICATIONS, CODE_COMPARISONS] {
+    for name in [PASSWORD_VERIFICATIONS, CODE_COMPARISONS, LIMITS_SKIPPED, LIMITS_WITHOUT_STORE, SPRAYS] {
         metrics::counter!(name).absolute(0);
     }
     for name in [RESIDENT_ACCOUNTS, HASH_QUEUE_DEPTH, OUTBOX_DEPTH, OUTBOX_OLDEST_SECONDS] {
@@ -208,6 +219,11 @@ fn describe() {
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
+    describe_counter!(LIMIT_REFUSALS, "Requests refused by a limit.");
+    describe_counter!(LIMIT_RECORDED, "Requests over a limit that only records.");
+    describe_counter!(LIMITS_SKIPPED, "Limits per client not asked: no believable client address.");
+    describe_counter!(LIMITS_WITHOUT_STORE, "Requests whose limits a node judged without the store.");
+    describe_counter!(SPRAYS, "Password spraying noticed, per tenant and attack.");
     describe_counter!(SHED, "Work refused to protect the rest.");
 }
 

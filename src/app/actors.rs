@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::seal::Sealer;
 use crate::domain::ids::NodeId;
+use crate::limits::{Ceilings, Limits};
 use crate::storage::Birth;
 use crate::tenant::Tenants;
 
@@ -30,6 +31,7 @@ pub(super) struct Actors {
     pub(super) accounts: Accounts,
     pub(super) sessions: Sessions,
     pub(super) postman: Postman,
+    pub(super) limits: Limits,
     /// Ends when the last handle of the auditor is dropped.
     pub(super) audit_writer: JoinHandle<()>,
 }
@@ -50,6 +52,7 @@ impl Actors {
         let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
         let node = NodeId::random(entropy.bytes());
         let postman = post_office(config, world, storage, tenants, &digests, node, &tree)?;
+        let limits = Limits::new(Arc::clone(ephemeral), clock.clone(), Ceilings::new(config.limits.by_name()));
         let sessions = sessions(config, world, stores, keyring.clone(), node);
         let deps = Deps {
             clock: clock.clone(),
@@ -61,13 +64,14 @@ impl Actors {
             keyring,
             postman: postman.clone(),
             auditor,
+            limits: limits.clone(),
             node,
             recorded_locks: RecordedLocks::default(),
             timings: timings(config),
         };
         let (bounds, supervisors) = (bounds(config), tree.accounts.clone());
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
-        Ok(Self { tree, accounts, sessions, postman, audit_writer })
+        Ok(Self { tree, accounts, sessions, postman, limits, audit_writer })
     }
 }
 

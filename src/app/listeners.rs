@@ -50,7 +50,7 @@ impl Listeners {
         let admin = listen(config.http.admin_listen, front, config, stop.clone()).await?;
 
         let router = Router::new(handlers::public()).map_err(internal)?;
-        let hooks = TenantOfRequest(tenants);
+        let hooks = TenantOfRequest { tenants, limits: actors.limits.clone() };
         let front = FrontEnd::new(router, Arc::new(gate), hooks, requests(config), surroundings(config, world));
         let public = listen(config.http.listen, front, config, stop.clone()).await?;
         Ok(Self { public, admin, stop })

@@ -161,6 +161,7 @@ impl App {
             storage: stores.storage.clone(),
             ephemeral: stores.ephemeral,
             postman: actors.postman.clone(),
+            limits: actors.limits.clone(),
             directory,
             metrics,
             readiness: Arc::clone(&readiness),
@@ -178,7 +179,7 @@ impl App {
         let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.listeners.drained().await;
-        let Actors { tree, accounts, sessions, postman, audit_writer } = self.actors;
+        let Actors { tree, accounts, sessions, postman, limits: _, audit_writer } = self.actors;
         drop(sessions);
         // Before the postman is drained, or the next round would claim messages for it to begin.
         tree.stop_services(left()).await;

@@ -12,8 +12,10 @@ use crate::actors::senders::Postman;
 use crate::actors::supervision::Tree;
 use crate::actors::ticker;
 use crate::clock::Clock;
+use crate::domain::event::{Event, EventKind};
 use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
+use crate::limits::Limits;
 use crate::secret::SecretString;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
@@ -31,6 +33,9 @@ const PING_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
+
+/// How often what was compared is told to the store, and idle buckets are forgotten.
+const LIMITS_POLL: Duration = Duration::from_secs(5);
 
 /// How often samples of histograms are folded, whether or not anybody reads them.
 const METRICS_POLL: Duration = Duration::from_secs(5);
@@ -125,6 +130,7 @@ pub(super) struct Services {
     pub(super) storage: Storage,
     pub(super) ephemeral: Arc<dyn EphemeralStore>,
     pub(super) postman: Postman,
+    pub(super) limits: Limits,
     pub(super) directory: TenantSource,
     pub(super) metrics: Metrics,
     pub(super) readiness: Arc<Readiness>,
@@ -165,6 +171,12 @@ impl Services {
             async move { this.storage.attempts().expire_locks(this.clock.now(), ROUND).await.map(drop) }
         })
         .await?;
+        let this = self.clone();
+        ticker::every(supervisor, "limits", LIMITS_POLL, move || {
+            let this = this.clone();
+            async move { this.watch_limits().await }
+        })
+        .await?;
         let metrics = self.metrics.clone();
         ticker::every(supervisor, "metrics", METRICS_POLL, move || {
             metrics.upkeep();
@@ -176,6 +188,23 @@ impl Services {
             async move { this.storage.housekeeping().sweep(this.clock.now(), ROUND).await.map(drop) }
         })
         .await
+    }
+
+    /// Sweeps what is remembered of limits, and tells what this node compared; an attack that is
+    /// news to all nodes goes into its tenant's audit log.
+    async fn watch_limits(&self) -> Result<(), StorageError> {
+        self.limits.sweep();
+        let attacked = self.limits.tell_compared().await;
+        let directory = self.directory.tenants.snapshot();
+        for tenant in attacked.iter().filter_map(|id| directory.by_id(*id)) {
+            let slug = tenant.slug();
+            tracing::warn!(tenant.slug = &**slug, "passwords are tried over many accounts: strangers are held back");
+        }
+        drop(directory);
+        let (kind, at) = (EventKind::AuthnSprayDetected, self.clock.now());
+        let event = |tenant| Event { tenant, account: None, kind, at, cause: None };
+        let events: Vec<_> = attacked.into_iter().map(event).collect();
+        if events.is_empty() { Ok(()) } else { self.storage.audit().record(&events).await }
     }
 
     /// Asks both stores whether they are there.

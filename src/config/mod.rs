@@ -35,6 +35,7 @@ mod delivery;
 mod http;
 pub mod keys;
 mod layers;
+mod limits;
 mod load;
 mod log;
 mod outbound;
@@ -57,6 +58,7 @@ pub use database::Database;
 pub use delivery::{Delivery, Security, Smtp};
 pub use http::Http;
 pub use layers::defaults;
+pub use limits::Limits;
 pub use load::Overrides;
 pub use log::Log;
 pub use outbound::Outbound;
@@ -90,6 +92,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// The tenant of requests that name none.
     pub tenants: Tenants,
+    /// The most that any tenant may allow itself.
+    pub limits: Limits,
     /// Where tenants' senders may connect to beyond the public internet.
     pub outbound: Outbound,
     /// What is logged and how.

@@ -26,6 +26,8 @@ pub enum EventKind {
     AuthnLoginLock,
     /// A lock ended.
     AuthnLoginUnlock,
+    /// Passwords are tried over many accounts of the tenant.
+    AuthnSprayDetected,
     /// A password was changed or reset.
     AuthnPasswordChange,
     /// A session was opened.
@@ -52,6 +54,7 @@ impl EventKind {
             Self::AuthnLoginFail => "authn_login_fail",
             Self::AuthnLoginLock => "authn_login_lock",
             Self::AuthnLoginUnlock => "authn_login_unlock",
+            Self::AuthnSprayDetected => "authn_spray_detected",
             Self::AuthnPasswordChange => "authn_password_change",
             Self::AuthnTokenCreated => "authn_token_created",
             Self::AuthnTokenRevoked => "authn_token_revoked",

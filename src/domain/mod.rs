@@ -7,7 +7,8 @@
 //!
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
-//! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
+//! two books that count guesses), [`limits`] (who may ask how often), [`password`], [`sign_in`],
+//! [`session`], [`token`] (what a right
 //! answer earns), [`event`] (what is written down about it).
 
 pub mod account;
@@ -16,6 +17,7 @@ pub mod contact;
 pub mod device;
 pub mod event;
 pub mod ids;
+pub mod limits;
 pub mod locale;
 pub mod lockout;
 pub mod message;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
+use super::limits::LimitPolicies;
 use super::locale::Locale;
 use super::settings::{BadSetting, Settings};
 
@@ -179,6 +180,8 @@ pub struct Policy {
     pub link_mails: ResendPolicy,
     /// Mails about an account's safety to one address.
     pub security_mails: ResendPolicy,
+    /// Requests by client, app and tenant.
+    pub limits: LimitPolicies,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -224,6 +227,7 @@ impl Policy {
             reset_ttl: 30 * MINUTE,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
+            limits: LimitPolicies::defaults(),
         };
         match profile {
             Profile::Classic => classic,

@@ -10,14 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+use super::buckets::Buckets;
 use super::mail::MailBook;
 use super::shelf::{Full, Shelf};
+use super::spray::SprayBook;
 use super::{
-    AttemptSubject, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, MailCount, MailVerdict,
-    REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle,
+    AttemptSubject, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, LimitCheck, MailCount,
+    MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, Tally,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
+use crate::domain::limits::bucket::Verdict;
+use crate::domain::limits::spray::{SprayRule, SprayVerdict};
 use crate::domain::lockout::{AttemptBook, Counter, Lane, Reserve, Settlement};
 use crate::domain::otp::{CodeBook, CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
@@ -40,6 +44,8 @@ struct Shared {
     attempts: Shelf<(TenantId, AttemptSubject), AttemptBook>,
     codes: Shelf<(TenantId, CodeSubject), CodeBook>,
     mails: Shelf<(TenantId, [u8; 32], String), MailBook>,
+    limits: Buckets,
+    sprays: Shelf<TenantId, SprayBook>,
     grants: Shelf<(TenantId, [u8; 32]), Grant>,
     revoked: Shelf<TenantId, BTreeMap<SessionId, Timestamp>>,
     heard: broadcast::Sender<Revocation>,
@@ -59,6 +65,8 @@ impl MemoryStore {
             attempts: Shelf::new(MOST_BOOKS),
             codes: Shelf::new(MOST_BOOKS),
             mails: Shelf::new(MOST_BOOKS),
+            limits: Buckets::new(MOST_BOOKS),
+            sprays: Shelf::new(MOST_BOOKS),
             grants: Shelf::new(MOST_BOOKS),
             revoked: Shelf::new(MOST_BOOKS),
             heard: broadcast::Sender::new(REVOCATION_BACKLOG),
@@ -73,6 +81,8 @@ impl MemoryStore {
         self.shared.attempts.clear();
         self.shared.codes.clear();
         self.shared.mails.clear();
+        self.shared.limits.clear();
+        self.shared.sprays.clear();
         self.shared.grants.clear();
         self.shared.revoked.clear();
     }
@@ -236,6 +246,24 @@ impl EphemeralStore for MemoryStore {
         let verdict = self.shared.mails.visit((tenant, mail.contact, mail.class.to_owned()), now, |slot| {
             let book = slot.get_or_insert_default();
             (book.count(resend, mail.operation, now), book.idle_after(now))
+        })?;
+        Ok(verdict)
+    }
+
+    async fn check_limits(&self, tenant: TenantId, checks: &[LimitCheck]) -> Result<Verdict, EphemeralError> {
+        Ok(self.shared.limits.check(tenant, checks, self.clock.now())?)
+    }
+
+    async fn count_compared(
+        &self,
+        tenant: TenantId,
+        rule: &SprayRule,
+        tally: &Tally,
+    ) -> Result<SprayVerdict, EphemeralError> {
+        let now = self.clock.now();
+        let verdict = self.shared.sprays.visit(tenant, now, |slot| {
+            let book = slot.get_or_insert_default();
+            (book.count(rule, tally, now), book.idle_after(rule, now))
         })?;
         Ok(verdict)
     }

@@ -1,4 +1,4 @@
-//! What may expire: attempts and locks, codes, mail counts, grants, revocation marks.
+//! What may expire: attempts and locks, codes, mail counts, limits, grants, revocation marks.
 //!
 //! One trait, two stores with the same semantics: [`redis`] for any number of nodes, [`memory`]
 //! for one. The rules are pure and live in [`crate::domain::lockout`] and [`crate::domain::otp`];
@@ -35,10 +35,12 @@
 //! no token is issued on it. [`ping`](EphemeralStore::ping) asks for the epoch too, so an idle
 //! node learns of a new one at its next readiness check.
 
+mod buckets;
 mod mail;
 pub mod memory;
 pub mod redis;
 mod shelf;
+mod spray;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,6 +51,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, SessionId, TenantId};
+use crate::domain::limits::LimitSubject;
+use crate::domain::limits::bucket::{Rate, Verdict};
+use crate::domain::limits::spray::{SprayRule, SprayVerdict};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Reserve, Settlement};
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
@@ -176,6 +181,33 @@ pub enum MailVerdict {
     },
 }
 
+/// One limit that a request is asked to pass.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitCheck {
+    /// Whose bucket it is, beside the subject: a word of `[a-z-]`.
+    pub name: &'static str,
+    /// Whom it counts.
+    pub subject: LimitSubject,
+    /// How much.
+    pub rate: Rate,
+    /// Whether being over it refuses the request, or is only told.
+    pub enforced: bool,
+}
+
+/// Log-ins that one node compared since it last told.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// All of them.
+    pub attempts: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Over which accounts, each once; at most [`MOST_TALLIED`].
+    pub accounts: Vec<AttemptSubject>,
+}
+
+/// Accounts that one tally names at most.
+pub const MOST_TALLIED: usize = 1_000;
+
 /// A session that ended before its access tokens did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Revocation {
@@ -287,6 +319,21 @@ pub trait EphemeralStore: Send + Sync {
         resend: &ResendPolicy,
         mail: &MailCount<'_>,
     ) -> Result<MailVerdict, EphemeralError>;
+
+    /// Asks all limits of one request at once, and takes from all or from none.
+    ///
+    /// A call that may have run is not an admission: at worst one request too many was counted,
+    /// never one too many let through.
+    async fn check_limits(&self, tenant: TenantId, checks: &[LimitCheck]) -> Result<Verdict, EphemeralError>;
+
+    /// Adds what a node compared to its tenant's window, and says whether that is an attack. Never
+    /// repeated by itself: a tally that was lost is better than one counted twice.
+    async fn count_compared(
+        &self,
+        tenant: TenantId,
+        rule: &SprayRule,
+        tally: &Tally,
+    ) -> Result<SprayVerdict, EphemeralError>;
 
     /// Leaves a grant under the digest of what its bearer will show, for `ttl`.
     async fn put_grant(

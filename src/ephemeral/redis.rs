@@ -30,11 +30,13 @@ use self::link::{Link, is_lost, meaning, unavailable};
 use self::listener::Listener;
 use self::script::Script;
 use super::{
-    AttemptSubject, CodeOwner, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, MailCount,
-    MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, hex,
+    AttemptSubject, CodeOwner, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, LimitCheck,
+    MOST_TALLIED, MailCount, MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, Tally, hex,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
+use crate::domain::limits::bucket::{Rate, Verdict};
+use crate::domain::limits::spray::{SprayRule, SprayVerdict};
 use crate::domain::lockout::{Counter, Lane, Reserve, Settlement, VERDICT_MEMORY};
 use crate::domain::otp::{CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
@@ -114,10 +116,21 @@ impl RedisStore {
         ask: serde_json::Value,
         repeat: Repeat,
     ) -> Result<T, EphemeralError> {
+        self.call_all(script, &[key.to_owned()], ask, repeat).await
+    }
+
+    /// The same on several keys of one slot.
+    async fn call_all<T: DeserializeOwned>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        ask: serde_json::Value,
+        repeat: Repeat,
+    ) -> Result<T, EphemeralError> {
         let ask = self.with_time(ask).to_string();
         let running = async {
-            match script.run(&self.link, key, &ask).await {
-                Err(error) if repeat == Repeat::Once && is_lost(&error) => script.run(&self.link, key, &ask).await,
+            match script.run(&self.link, keys, &ask).await {
+                Err(error) if repeat == Repeat::Once && is_lost(&error) => script.run(&self.link, keys, &ask).await,
                 reply => reply,
             }
         };
@@ -169,10 +182,12 @@ impl RedisStore {
     }
 
     fn attempts_key(&self, tenant: TenantId, subject: AttemptSubject) -> String {
-        match subject {
-            AttemptSubject::Account(account) => self.key(tenant, &account.to_string(), "attempts"),
-            AttemptSubject::Shadow(bucket) => self.key(tenant, &format!("shadow-{bucket}"), "attempts"),
-        }
+        self.key(tenant, &whose(subject), "attempts")
+    }
+
+    /// All limits of a tenant stand in one slot, so that one script asks several.
+    fn limit_key(&self, tenant: TenantId, check: &LimitCheck) -> String {
+        self.key(tenant, "limits", &format!("{}:{}", check.name, check.subject))
     }
 
     fn codes_key(&self, tenant: TenantId, subject: &CodeSubject) -> String {
@@ -189,6 +204,14 @@ impl RedisStore {
 
     fn revoked_key(&self, tenant: TenantId) -> String {
         self.key(tenant, "sessions", "revoked")
+    }
+}
+
+/// A subject of attempts, in keys.
+fn whose(subject: AttemptSubject) -> String {
+    match subject {
+        AttemptSubject::Account(account) => account.to_string(),
+        AttemptSubject::Shadow(bucket) => format!("shadow-{bucket}"),
     }
 }
 
@@ -395,6 +418,36 @@ impl EphemeralStore for RedisStore {
         let mut ask = resend_numbers(resend);
         set(&mut ask, "operation", json!(mail.operation));
         self.call(&script::COUNT_MAIL, &key, ask, Repeat::Once).await
+    }
+
+    async fn check_limits(&self, tenant: TenantId, checks: &[LimitCheck]) -> Result<Verdict, EphemeralError> {
+        let keys: Vec<_> = checks.iter().map(|check| self.limit_key(tenant, check)).collect();
+        let checks = checks.iter().map(|check| {
+            let Rate { requests, window } = check.rate;
+            json!({ "requests": requests, "window": millis(window), "enforced": check.enforced })
+        });
+        let ask = json!({ "checks": checks.collect::<Vec<_>>() });
+        self.call_all(&script::CHECK_LIMITS, &keys, ask, Repeat::Once).await
+    }
+
+    async fn count_compared(
+        &self,
+        tenant: TenantId,
+        rule: &SprayRule,
+        tally: &Tally,
+    ) -> Result<SprayVerdict, EphemeralError> {
+        let keys = [self.key(tenant, "limits", "compared"), self.key(tenant, "limits", "compared-accounts")];
+        let accounts: Vec<_> = tally.accounts.iter().take(MOST_TALLIED).copied().map(whose).collect();
+        let ask = json!({
+            "window": millis(rule.window),
+            "most_failures": rule.failures,
+            "most_accounts": rule.accounts,
+            "percent": rule.percent,
+            "attempts": tally.attempts,
+            "failures": tally.failures,
+            "accounts": accounts,
+        });
+        self.call_all(&script::COUNT_COMPARED, &keys, ask, Repeat::Never).await
     }
 
     async fn put_grant(

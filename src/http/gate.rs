@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::middleware::Hooks;
+use super::limited;
+use super::middleware::{Admitting, Hooks};
 use super::problem::{Problem, ProblemCode};
 use super::request::Request;
 use crate::actors::accounts::{Accounts, Client};
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Caller, Sessions};
 use crate::clock::Clock;
+use crate::domain::limits::{LimitName, LimitSubject};
 use crate::domain::time::Timestamp;
+use crate::limits::Limits;
 use crate::tenant::{Claim, TenantContext, Tenants};
 
 /// Names a tenant; believed from a trusted proxy only.
@@ -48,17 +51,27 @@ impl Gate {
     }
 }
 
-/// Finds the tenant of every public request before its handler runs.
-pub struct TenantOfRequest(pub Tenants);
+/// Finds the tenant of every public request before its handler runs, and asks its limits.
+pub struct TenantOfRequest {
+    /// All tenants.
+    pub tenants: Tenants,
+    /// All limits.
+    pub limits: Limits,
+}
 
 impl Hooks for TenantOfRequest {
     fn before(&self, request: &mut Request) -> Result<(), Problem> {
         let header = if request.via_trusted_proxy() { request.header(&X_TENANT) } else { None };
         let claim = Claim { path: request.tenant_in_path(), host: request.host(), header };
-        let tenant = self.0.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
+        let tenant = self.tenants.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
         request.set_tenant_slug(Arc::clone(tenant.slug()));
+        limited::believe_app(request, &tenant);
         request.set_extension(tenant);
         Ok(())
+    }
+
+    fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
+        Box::pin(limited::admit(&self.limits, request, limits))
     }
 }
 
@@ -79,6 +92,7 @@ pub fn client(request: &Request, tenant: &TenantContext) -> Client {
     let token = request.header(&X_DEVICE_ID).or_else(|| request.cookie(&device_cookie(tenant)));
     Client {
         address_key: address.as_ref().map(super::peer::ClientAddress::key),
+        limited_as: address.as_ref().map(|address| LimitSubject::client(address.ip())),
         address_prefix: address.as_ref().map(super::peer::ClientAddress::prefix),
         user_agent: request.user_agent().map(str::to_owned),
         device_token: token.map(|token| token.to_owned().into()),

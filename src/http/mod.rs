@@ -14,6 +14,7 @@
 //! - [`server`]: sockets, time limits of connections, graceful stop. Knows no route.
 //! - [`middleware`]: what happens to every request, in one fixed order.
 //! - [`peer`]: which address and scheme the client has, and which headers are believed.
+//! - [`limited`]: whom limits count, and what they say in header fields.
 //! - [`router`]: the whole API as one table that tests can walk.
 //! - [`request`]: what a handler may ask: members, forms, bearer tokens, cookies.
 //! - [`body`]: reading a body within its size and time, and naming the member that was wrong.
@@ -27,6 +28,7 @@
 pub mod body;
 pub mod gate;
 pub mod handlers;
+pub mod limited;
 pub mod middleware;
 pub mod page;
 pub mod peer;

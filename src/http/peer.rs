@@ -150,8 +150,9 @@ pub struct ClientAddress {
 }
 
 impl ClientAddress {
-    fn stated(address: IpAddr) -> Self {
-        Self { address, is_proxy: false }
+    /// An address that somebody believable named.
+    pub fn stated(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), is_proxy: false }
     }
 
     fn proxy(address: IpAddr) -> Self {

@@ -233,6 +233,17 @@ impl Problem {
         self
     }
 
+    /// Adds several, but none that it has already.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        for (name, value) in headers {
+            if let Some(name) = name.filter(|name| !self.0.headers.contains_key(name)) {
+                self.0.headers.insert(name, value);
+            }
+        }
+        self
+    }
+
     /// The row it stands for.
     pub fn code(&self) -> ProblemCode {
         self.0.code

@@ -112,6 +112,11 @@ impl Request {
         self.origin.client
     }
 
+    /// Names another client than the connection did: an app spoke for it.
+    pub(super) fn set_client(&mut self, client: ClientAddress) {
+        self.origin.client = client;
+    }
+
     /// The scheme of the client's own connection.
     pub fn scheme(&self) -> Scheme {
         self.origin.scheme

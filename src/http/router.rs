@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
 use super::request::Request;
+use crate::domain::limits::LimitName;
 
 /// What a handler gives back.
 pub type Answer = Result<Reply, Problem>;
@@ -33,12 +34,15 @@ pub struct Route<S> {
     pub pattern: &'static str,
     /// Is it asked so often that only one in a thousand requests is worth a line in the log?
     pub is_hot: bool,
+    /// Limits asked before the handler, in one question; none for what gateways and probes ask.
+    pub limits: &'static [LimitName],
     handler: Handler<S>,
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        Self { method: self.method.clone(), pattern: self.pattern, is_hot: self.is_hot, handler: self.handler.clone() }
+        let Self { method, pattern, is_hot, limits, handler } = self;
+        Self { method: method.clone(), pattern, is_hot: *is_hot, limits, handler: handler.clone() }
     }
 }
 
@@ -100,6 +104,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Says which limits the row added last is under.
+    #[must_use]
+    pub fn limited(mut self, limits: &'static [LimitName]) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.limits = limits;
+        }
+        self
+    }
+
     /// Adds the rows of another table.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
@@ -118,7 +131,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler<S> = Arc::new(move |state, request| Box::pin(handler(state, request)));
-        self.0.push(Route { method, pattern, is_hot: false, handler });
+        self.0.push(Route { method, pattern, is_hot: false, limits: &[], handler });
         self
     }
 }

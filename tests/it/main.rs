@@ -9,6 +9,7 @@ mod ephemeral;
 mod flows;
 mod harness;
 mod http;
+mod limits;
 mod nodes;
 mod routes;
 mod storage;

@@ -185,6 +185,7 @@ impl Attempts<'_> {
 
     /// The credential was right: zeroes this lane. Void means the lease ran out: no token.
     pub(super) async fn succeed(&self, attempt: AttemptId) -> Result<(), Failure> {
+        self.deps.limits.note_compared(self.tenant.id(), self.subject, false);
         match self.settle(attempt, AttemptOutcome::Success).await? {
             Settlement::Settled { counter, version, changed: true } => self.mirror(counter, version).await,
             Settlement::Settled { .. } => Ok(()),
@@ -194,6 +195,7 @@ impl Attempts<'_> {
 
     /// The credential was wrong: one more. A lock it makes is on record when this returns.
     pub(super) async fn fail(&self, attempt: AttemptId) -> Result<Failed, Failure> {
+        self.deps.limits.note_compared(self.tenant.id(), self.subject, true);
         match self.settle(attempt, AttemptOutcome::Failure).await? {
             Settlement::Settled { counter, version, .. } => match counter.lock.filter(|lock| lock.id == attempt) {
                 Some(lock) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::crypto::digest;
 use crate::domain::device::{DeviceProof, Standing, standing};
 use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::limits::LimitSubject;
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
 
@@ -18,6 +19,8 @@ use crate::tenant::TenantContext;
 pub struct Client {
     /// Its address as limits key it (IPv6 by /64).
     pub address_key: Option<String>,
+    /// The same for limits that a story asks.
+    pub limited_as: Option<LimitSubject>,
     /// Its address prefix (/24 or /48), the home of a `User-Agent` device.
     pub address_prefix: Option<String>,
     /// Its `User-Agent`, if it sent one.

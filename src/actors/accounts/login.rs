@@ -1,6 +1,6 @@
 //! The password step of a sign-in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attempts::{Attempts, Failed, Place, Unwritten};
 use super::client::Client;
@@ -59,6 +59,11 @@ pub enum LogInOutcome {
     CodeCeiling {
         /// When the next may be.
         until: Timestamp,
+    },
+    /// The tenant is under attack, and too much comes from where this came.
+    HeldBack {
+        /// How long to wait.
+        wait: Duration,
     },
     /// Unknown, wrong, or (where the policy says so) locked: one answer.
     Refused,
@@ -128,6 +133,11 @@ async fn compare(deps: &Deps, who: Who, ask: &LogIn) -> Result<Step, Failure> {
     let subject = attempt_subject(deps, tenant, who, &Contact::Email(ask.email.clone()));
     let attempts = Attempts { deps, tenant, subject, lane: standing.lane, account: account.as_ref() };
 
+    if standing.lane == Lane::Strangers
+        && let Some(wait) = deps.limits.check_stranger(tenant, ask.client.limited_as).await
+    {
+        return Ok(Step::Refused { outcome: LogInOutcome::HeldBack { wait }, remainder: None });
+    }
     let attempt = match attempts.reserve(ask.deadline).await? {
         Place::Granted(attempt) => attempt,
         Place::Locked(lock) => {

@@ -56,6 +56,7 @@ use crate::domain::message::{Content, Message};
 use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
 use crate::ephemeral::{self, AttemptSubject, EphemeralStore};
+use crate::limits::Limits;
 use crate::secret::SecretString;
 use crate::storage::{Birth, LinkPurpose, Notes, Storage};
 use crate::tenant::TenantContext;
@@ -80,6 +81,8 @@ pub struct Deps {
     pub postman: Postman,
     /// The audit log, for what may be lost.
     pub auditor: Auditor,
+    /// What was compared is told here, and strangers are held back under attack.
+    pub limits: Limits,
     /// This process, owner of the outbox rows it writes.
     pub node: NodeId,
     /// Locks known to be on record.

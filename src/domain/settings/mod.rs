@@ -6,10 +6,12 @@
 //!                            └ secrets only sealed ([`Sealed`]): the document never holds a plain one
 //! ```
 //!
-//! One file per large section: [`channels`] says how messages leave. Every number's legal range
+//! One file per large section: [`channels`] says how messages leave, [`limits`] who may ask how
+//! often. Every number's legal range
 //! stands beside the section that sets it.
 
 pub mod channels;
+pub mod limits;
 mod sealed;
 
 use std::borrow::Cow;
@@ -22,6 +24,7 @@ use super::locale::Locale;
 use super::policy::{GrantKind, LockoutPolicy, PasswordPolicy, Policy, Profile, TokenPolicy};
 
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
+pub use limits::{LimitSettings, LimitsSettings};
 pub use sealed::Sealed;
 
 /// A setting that cannot be taken, named by its path in the settings document.
@@ -59,6 +62,9 @@ pub struct Settings {
     /// Proof of a phone number at registration.
     #[serde(skip_serializing_if = "is_unset")]
     pub registration: RegistrationSettings,
+    /// Requests by client, app and tenant.
+    #[serde(skip_serializing_if = "is_unset")]
+    pub limits: LimitsSettings,
     /// Where links in messages lead: an https URL on one of the tenant's domains or the platform's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
@@ -224,6 +230,7 @@ impl Settings {
             Some(grant) => policy.registration_grant = grant,
             None => {}
         }
+        self.limits.apply(&mut policy.limits, &mut set);
         self.email.check(&mut set);
         self.sms.check(&mut set);
     }

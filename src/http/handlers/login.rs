@@ -49,6 +49,7 @@ pub(super) async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
         LogInOutcome::CodeCeiling { until } => Err(gate.wait(until)),
+        LogInOutcome::HeldBack { wait } => Err(Problem::retry_after(ProblemCode::TooManyRequests, wait)),
         LogInOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
         LogInOutcome::Unverified => Err(ProblemCode::EmailNotVerified.into()),
         LogInOutcome::Disabled => Err(ProblemCode::AccountDisabled.into()),

@@ -18,33 +18,73 @@ use http::Method;
 
 use super::gate::Gate;
 use super::router::Routes;
+use crate::domain::limits::LimitName;
 
-/// Every public route; each exists bare and under `/t/{slug}`.
+/// Guessing at a password, a mailed code of a new device, or a reset link.
+const LOGIN: &[LimitName] = &[LimitName::LoginClient, LimitName::TenantTotal];
+
+/// Having codes and links sent, and answering those that were texted.
+const CODE: &[LimitName] = &[LimitName::CodeClient, LimitName::TenantTotal];
+
+/// Making accounts.
+const REGISTER: &[LimitName] = &[LimitName::RegisterClient, LimitName::TenantTotal];
+
+/// Trading refresh tokens.
+const REFRESH: &[LimitName] = &[LimitName::RefreshClient, LimitName::TenantTotal];
+
+/// What else a person's app asks for.
+const API: &[LimitName] = &[LimitName::ApiClient, LimitName::TenantTotal];
+
+/// Every public route with its limits; only token checks, published keys and metadata have none,
+/// since gateways ask for them on behalf of everybody. Each exists bare and under `/t/{slug}`.
 #[must_use]
 pub fn public() -> Routes<Gate> {
     Routes::new()
         .route(Method::POST, "/auth/request-code", phone::request_code)
+        .limited(CODE)
         .route(Method::POST, "/auth/verify-code", phone::verify_code)
+        .limited(CODE)
         .route(Method::POST, "/auth/register", phone::register)
+        .limited(REGISTER)
         .route(Method::POST, "/api/auth/register", registration::register)
+        .limited(REGISTER)
         .route(Method::GET, "/api/auth/verify/{token}", registration::verify_by_get)
+        .limited(API)
         .route(Method::POST, "/api/auth/verify/{token}", registration::verify)
+        .limited(API)
         .route(Method::POST, "/api/auth/resend-verification", registration::resend)
+        .limited(CODE)
         .route(Method::POST, "/api/auth/login", login::log_in)
+        .limited(LOGIN)
         .route(Method::POST, "/api/auth/verify-otp", login::verify_otp)
+        .limited(LOGIN)
         .route(Method::POST, "/api/auth/password/forgot", password::forgot)
+        .limited(CODE)
         .route(Method::POST, "/api/auth/password/reset", password::reset)
+        .limited(LOGIN)
         .route(Method::GET, "/api/auth/password/reset/{token}", password::reset_page)
+        .limited(API)
         .route(Method::POST, "/api/auth/password/reset/{token}", password::reset_by_form)
+        .limited(LOGIN)
         .route(Method::POST, "/api/auth/password/change", password::change)
+        .limited(LOGIN)
         .route(Method::POST, "/api/auth/refresh", tokens::refresh)
+        .limited(REFRESH)
         .route(Method::POST, "/api/auth/logout", tokens::logout)
+        .limited(API)
         .route(Method::GET, "/api/auth/me", me::show)
+        .limited(API)
         .route(Method::DELETE, "/api/auth/me", me::erase)
+        .limited(API)
         .route(Method::GET, "/api/auth/sessions", me::sessions)
+        .limited(API)
         .route(Method::DELETE, "/api/auth/sessions", me::end_sessions)
+        .limited(API)
         .route(Method::DELETE, "/api/auth/sessions/{id}", me::end_session)
+        .limited(API)
         .route(Method::GET, "/api/auth/devices", me::devices)
+        .limited(API)
         .route(Method::DELETE, "/api/auth/devices/{id}", me::forget_device)
+        .limited(API)
         .route(Method::GET, "/.well-known/jwks.json", keys::jwks)
 }

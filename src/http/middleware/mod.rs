@@ -32,10 +32,14 @@ use super::request::{Request, split_tenant};
 use super::router::{Answer, Found, Router, without_handler};
 use super::server::SocketPeer;
 use crate::clock::Clock;
+use crate::domain::limits::LimitName;
 use crate::entropy::Entropy;
 
 /// The realm of challenges where no tenant is known.
 const REALM: &str = "guichet";
+
+/// The header fields of an admitted request, or the problem of a refused one.
+pub type Admitting<'a> = Pin<Box<dyn Future<Output = Result<HeaderMap, Problem>> + Send + 'a>>;
 
 /// What the application adds to every request of one listener.
 pub trait Hooks: Send + Sync + 'static {
@@ -47,6 +51,15 @@ pub trait Hooks: Send + Sync + 'static {
     fn before(&self, request: &mut Request) -> Result<(), Problem> {
         let _ = request;
         Ok(())
+    }
+
+    /// Runs after [`Hooks::before`] where the route has limits: may it pass, and which header fields
+    /// tell it what is left?
+    ///
+    /// The problem that is answered instead of asking the handler, if it may not.
+    fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
+        let _ = (request, limits);
+        Box::pin(std::future::ready(Ok(HeaderMap::new())))
     }
 
     /// Runs on every answer, errors and OPTIONS included, to a request that bears an `Origin`:
@@ -198,7 +211,14 @@ impl<S: Send + Sync + 'static> Inner<S> {
         match found {
             Found::Route(route, params) => {
                 request.set_params(params.iter())?;
-                route.call(self.state.clone(), request).await
+                if route.limits.is_empty() {
+                    return route.call(self.state.clone(), request).await;
+                }
+                let told = self.hooks.admit(&request, route.limits).await?;
+                match route.call(self.state.clone(), request).await {
+                    Ok(reply) => Ok(reply.with_headers(told)),
+                    Err(problem) => Err(problem.with_headers(told)),
+                }
             }
             other => without_handler(other),
         }

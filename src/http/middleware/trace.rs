@@ -1,7 +1,8 @@
 //! One line in the log and two metrics per request, by route pattern and never by raw path.
 //!
 //! Path, query, address and headers may hold tokens or personal data: none of them is written.
-//! A log line costs as much as a token check, so hot routes write one in a thousand.
+//! A log line costs as much as a token check, so hot routes and refusals (429) write one in a
+//! thousand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use crate::http::request::RequestId;
 use crate::http::router::Found;
 use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
 
-/// Of the requests to hot routes, every so-manieth writes a line.
+/// Of the requests to hot routes and of refusals, every so-manieth writes a line.
 const SAMPLE: u32 = 1_000;
 
 /// Stands for an answer that nobody waited for; never sent.
@@ -73,7 +74,9 @@ impl Drop for Trace {
         metrics::counter!(HTTP_REQUESTS, "route" => route, "method" => method, "status" => self.status.to_string())
             .increment(1);
 
-        if !self.is_hot || HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
+        // Whoever floods a route must not flood the log as well.
+        let is_sampled = self.is_hot || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
+        if !is_sampled || HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
             tracing::info!(
                 http.method = method,
                 http.route = route,

@@ -35,7 +35,7 @@ fn all_problems_of_all_sources_are_reported_at_once() {
     assert_eq!(
         problems.to_string(),
         r#"GUICHET_LISTN: unknown variable
-colour: unknown key; the top level has actors, admin, crypto, data, database, delivery, http, log, outbound, redis, tenants
+colour: unknown key; the top level has actors, admin, crypto, data, database, delivery, http, limits, log, outbound, redis, tenants
 crypto.argon2.memory_kib: invalid type: string "lots", expected u32
 crypto.hash_queue: invalid value: integer `0`, expected a nonzero usize
 http.body_timeout: must be a length of time with its unit, as "5s", "300ms" or "30m"

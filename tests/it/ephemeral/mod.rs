@@ -2,8 +2,10 @@
 
 mod attempts;
 mod codes;
+mod limits;
 mod model_attempts;
 mod model_codes;
+mod model_limits;
 mod outage;
 mod tokens;
 

@@ -35,8 +35,9 @@ const POSTS: &[&str] = &[
 async fn a_body_that_is_no_json_object_of_its_type_is_refused(gateway: Gateway) {
     let door = gateway.classic();
     let full = |bytes: usize| format!("{{\"x\":\"{}\"}}", "a".repeat(bytes - 8));
-    for path in POSTS {
-        let send = |media: &str, body: &str| door.call(Method::POST, path).body(media, body);
+    for (path, n) in POSTS.iter().zip(1..) {
+        // One client may not send as many as are tried here.
+        let send = |media: &str, body: &str| door.call(Method::POST, path).at([127, 0, 1, n]).body(media, body);
         for malformed in ["", "{", "{\"email\":}", "\u{0}", "nothing", &"[".repeat(10_000), &"{\"a\":".repeat(5_000)] {
             send("application/json", malformed).await.refused(400, "invalid_json");
         }

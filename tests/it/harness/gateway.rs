@@ -25,7 +25,7 @@ use guichet::domain::ids::TenantId;
 use guichet::domain::policy::Profile;
 use guichet::domain::settings::Settings;
 use guichet::entropy::Entropy;
-use guichet::storage::{NewTenant, Storage, Target, TenantCreated};
+use guichet::storage::{NewTenant, PoolSettings, Storage, Target, TenantCreated};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
@@ -199,6 +199,13 @@ impl Gateway {
                 .unwrap()
         };
         clients.entry(address).or_insert_with(make).clone()
+    }
+
+    /// The storage it runs on, opened once more.
+    pub(crate) async fn storage(&self) -> Storage {
+        let patience = Duration::from_secs(8);
+        let pool = PoolSettings { max_connections: 1, acquire_timeout: patience, statement_timeout: patience };
+        Storage::open(&self.target, &pool).await.unwrap()
     }
 
     /// How many messages of one kind were ever written for somebody: exact as soon as the
