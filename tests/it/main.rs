@@ -7,6 +7,7 @@ mod config;
 mod delivery;
 mod ephemeral;
 mod flows;
+mod gateways;
 mod harness;
 mod http;
 mod nodes;

@@ -274,6 +274,15 @@ impl Node {
         self.child.wait().unwrap();
     }
 
+    /// Ends it on the spot while others still hold it; returns when its port is closed.
+    pub(crate) async fn die(&self) {
+        let sent = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        while tokio::net::TcpStream::connect(self.public).await.is_ok() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Asks it to stop, as an orchestrator does.
     pub(crate) fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
