@@ -8,7 +8,7 @@
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] (a tenant's numbers and their legal ranges), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
-//! answer earns), [`event`] (what is written down about it).
+//! answer earns), [`signing_key`] (what signs it), [`event`] (what is written down about it).
 
 pub mod account;
 pub mod contact;
@@ -23,5 +23,6 @@ pub mod password;
 pub mod policy;
 pub mod session;
 pub mod sign_in;
+pub mod signing_key;
 pub mod time;
 pub mod token;

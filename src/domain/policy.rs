@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
 use super::locale::Locale;
+use super::signing_key::Algorithm;
 
 /// A named set of defaults and floors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,7 +122,19 @@ pub struct TokenPolicy {
     pub audience: Option<String>,
     /// Most sessions an account may have; beyond it the oldest ends.
     pub max_sessions: u32,
+    /// How new keys sign.
+    pub algorithm: Algorithm,
+    /// How long a key signs before another takes its place.
+    pub key_rotation: Duration,
+    /// How long tokens are still judged by revocations that could not be read anew; after it they
+    /// are refused.
+    pub max_stale: Duration,
+    /// Whether browsers hold the access token in a cookie.
+    pub cookie: bool,
 }
+
+/// The longest life any tenant may give an access token, and so how long a revocation matters.
+pub const LONGEST_ACCESS_LIFE: Duration = DAY;
 
 /// What proves a phone number at registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +227,10 @@ impl Policy {
                 refresh_grace: Duration::from_secs(30),
                 audience: None,
                 max_sessions: 100,
+                algorithm: Algorithm::Es256,
+                key_rotation: 90 * DAY,
+                max_stale: HOUR,
+                cookie: false,
             },
             registration_grant: GrantKind::Address,
             registration_grant_ttl: 5 * MINUTE,
@@ -235,6 +252,7 @@ impl Policy {
                     access_ttl: 10 * MINUTE,
                     refresh_idle: Some(14 * DAY),
                     max_sessions: 10,
+                    max_stale: 10 * MINUTE,
                     ..classic.tokens
                 },
                 registration_grant: GrantKind::Token,
@@ -371,6 +389,14 @@ sections! {
         audience: String,
         /// Most sessions of an account.
         max_sessions: u32,
+        /// How new keys sign: `ES256`, `EdDSA`, `RS256` or `HS256`.
+        algorithm: Algorithm,
+        /// Days a key signs.
+        key_rotation: u32,
+        /// Seconds that tokens are judged by revocations that could not be read anew.
+        max_stale: u64,
+        /// Whether browsers hold the access token in a cookie.
+        cookie: bool,
     }
     /// Proof of a phone number at registration.
     RegistrationSettings {
@@ -522,6 +548,21 @@ impl TokenSettings {
         }
         let most = if set.strict { 10 } else { 1_000 };
         set.number("tokens.max_sessions", self.max_sessions, 1..=most, &mut policy.max_sessions);
+        match self.algorithm {
+            // One secret both signs and verifies: whoever can check a token can make one.
+            Some(Algorithm::Hs256) if set.strict => {
+                set.refuse("tokens.algorithm", "profile asvs-l1 demands ES256, EdDSA or RS256".to_owned());
+            }
+            Some(algorithm) => policy.algorithm = algorithm,
+            None => {}
+        }
+        let mut days = 90;
+        set.number("tokens.key_rotation", self.key_rotation, 1..=365, &mut days);
+        policy.key_rotation = days * DAY;
+        // A node that hears nothing must not trust a token for longer than the token itself lives.
+        policy.max_stale = policy.access_ttl;
+        set.seconds("tokens.max_stale", self.max_stale, 10..=longest, &mut policy.max_stale);
+        policy.cookie = self.cookie.unwrap_or(policy.cookie);
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Every statement filters on its tenant, except these, which serve the installation as a whole:
 //! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`),
-//! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
+//! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `signing_keys::{STANDINGS, CHANGED_SINCE}`, `attempts::DUE`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
@@ -53,7 +53,7 @@ pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
-pub use signing_keys::{SigningKey, SigningKeys};
+pub use signing_keys::{KeyChange, SigningKey, SigningKeys};
 pub use tenants::{NewTenant, Tenant, TenantCreated, Tenants};
 
 use engine::Database;
