@@ -25,9 +25,6 @@ use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{Birth, Device, Notes, RefreshRow, Rotation, Storage};
 use crate::tenant::TenantContext;
 
-/// The `client_id` of a sign-in that named no app.
-pub const FIRST_PARTY: &str = "first-party";
-
 /// How recent a sign-in must be for what cannot be undone (ASVS 7.5.1).
 pub const FRESH: Duration = Duration::from_secs(300);
 

@@ -1,8 +1,8 @@
 //! What runs beside the requests: recurring services, and what the node knows of its own health.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
 use crate::secret::SecretString;
-use crate::storage::{Storage, StorageError, Tenant};
+use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
 use crate::tenant::{self, Tenants};
 
@@ -92,8 +92,8 @@ pub(super) struct TenantSource {
     storage: Storage,
     tenants: Tenants,
     default: Option<String>,
-    /// The rows that the snapshot in place was built from.
-    shown: Arc<Mutex<Vec<Tenant>>>,
+    /// The revision that the snapshot in place was built from.
+    shown: Arc<AtomicI64>,
 }
 
 impl TenantSource {
@@ -101,30 +101,20 @@ impl TenantSource {
         Self { storage, tenants, default: default.map(str::to_owned), shown: Arc::default() }
     }
 
-    /// Reads the rows, and builds a new snapshot if they changed.
+    /// Builds a new snapshot if a tenant changed.
     pub(super) async fn refresh(&self, platform_url: &str) -> Result<(), StorageError> {
-        let rows = self.storage.tenants().all().await?;
-        if *self.shown() != rows {
-            self.show(rows, platform_url);
-        }
-        Ok(())
+        let revision = self.storage.tenants().revision().await?;
+        if self.shown.load(Ordering::SeqCst) == revision { Ok(()) } else { self.load(platform_url).await }
     }
 
     /// Reads the rows and builds a snapshot for that URL.
     pub(super) async fn load(&self, platform_url: &str) -> Result<(), StorageError> {
+        // Before the rows: a change that comes between is read twice, never missed.
+        let revision = self.storage.tenants().revision().await?;
         let rows = self.storage.tenants().all().await?;
-        self.show(rows, platform_url);
+        self.tenants.replace(tenant::Directory::new(rows, self.default.as_deref(), platform_url));
+        self.shown.store(revision, Ordering::SeqCst);
         Ok(())
-    }
-
-    fn show(&self, rows: Vec<Tenant>, platform_url: &str) {
-        self.tenants.replace(tenant::Directory::new(rows.clone(), self.default.as_deref(), platform_url));
-        *self.shown() = rows;
-    }
-
-    fn shown(&self) -> MutexGuard<'_, Vec<Tenant>> {
-        // Swapped whole: a poisoned lock still guards good rows.
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

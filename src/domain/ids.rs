@@ -81,6 +81,10 @@ ids! {
     MessageId,
     /// One running process of guichet, owner of outbox leases.
     NodeId,
+    /// One of a tenant's applications; its OAuth `client_id`.
+    AppId,
+    /// A key to the admin API.
+    KeyId,
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 //! function here for a verdict, write down what changed and answer.
 //!
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
-//! asking), [`policy`] (a tenant's numbers and their legal ranges), [`lockout`] and [`otp`] (the
+//! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
 //! answer earns), [`signing_key`] (what signs it), [`event`] (what is written down about it).
 
 pub mod account;
+pub mod app;
 pub mod contact;
 pub mod device;
 pub mod event;
@@ -21,7 +22,9 @@ pub mod message;
 pub mod otp;
 pub mod password;
 pub mod policy;
+pub mod role;
 pub mod session;
+pub mod settings;
 pub mod sign_in;
 pub mod signing_key;
 pub mod time;

@@ -13,8 +13,10 @@
 //! ```
 //!
 //! Every statement filters on its tenant, except these, which serve the installation as a whole:
-//! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`),
-//! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `signing_keys::{STANDINGS, CHANGED_SINCE}`, `attempts::DUE`,
+//! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
+//! `apps::ALL`),
+//! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
+//! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
@@ -25,6 +27,7 @@
 mod engine;
 
 mod accounts;
+mod apps;
 mod attempts;
 mod audit;
 mod devices;
@@ -41,6 +44,7 @@ mod signing_keys;
 mod tenants;
 
 pub use accounts::{Accounts, Credential, EmailRegistered, EmailRegistration, PhoneRegistered, PhoneRegistration};
+pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
 pub use audit::{Audit, AuditEntry};
 pub use devices::{Device, Devices, NewDevice};
@@ -102,6 +106,11 @@ impl Storage {
     /// The tenant directory.
     pub const fn tenants(&self) -> Tenants<'_> {
         Tenants { db: &self.db }
+    }
+
+    /// Tenants' applications.
+    pub const fn apps(&self) -> Apps<'_> {
+        Apps { db: &self.db }
     }
 
     /// People and how they are reached.

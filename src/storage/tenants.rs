@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 
 use sqlx::types::{Json, Uuid};
 
+use super::apps;
 use super::engine::{Database, Tx};
 use super::error::StorageError;
+use crate::domain::app::App;
 use crate::domain::ids::TenantId;
-use crate::domain::policy::{Profile, Settings};
+use crate::domain::policy::Profile;
+use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
 const INSERT: &str = "
     INSERT INTO tenants (id, slug, name, profile, settings, version, created_at)
     VALUES ($1, $2, $3, $4, $5, 1, $6)
     ON CONFLICT (slug) DO NOTHING";
+
+const INSERT_VERSION: &str = "
+    INSERT INTO settings_versions (tenant_id, version, settings, saved_at) VALUES ($1, 1, $2, $3)";
 
 const INSERT_DOMAIN: &str = "
     INSERT INTO tenant_domains (domain, tenant_id, position) VALUES ($1, $2, $3) ON CONFLICT (domain) DO NOTHING";
@@ -24,6 +30,9 @@ const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY
 const BY_SLUG: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
       FROM tenants WHERE slug = $1";
 const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
+
+const REVISION: &str = "SELECT revision FROM directory_revision";
+const NEXT_REVISION: &str = "UPDATE directory_revision SET revision = revision + 1";
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -70,6 +79,8 @@ pub struct Tenant {
     pub settings: Settings,
     /// Host names that lead to it, in the order they were named.
     pub domains: Vec<String>,
+    /// Its applications, oldest first.
+    pub apps: Vec<App>,
     /// Grows with every change of the settings.
     pub version: u64,
     /// When it was made.
@@ -88,9 +99,16 @@ impl Tenants<'_> {
         let mut tx = self.db.begin().await?;
         let outcome = insert(&mut tx, tenant).await?;
         if outcome == TenantCreated::Created {
+            directory_changed(&mut tx).await?;
             tx.commit().await?;
         }
         Ok(outcome)
+    }
+
+    /// Grows with every change that the directory must show; cheap to ask often.
+    pub async fn revision(&self) -> Result<i64, StorageError> {
+        let found = fetch_optional!(self.db.read(), (i64,), REVISION)?;
+        found.map(|(revision,)| revision).ok_or_else(|| StorageError::corrupt("directory_revision"))
     }
 
     /// Every tenant that can be read, oldest first: one that cannot holds up no other.
@@ -100,10 +118,15 @@ impl Tenants<'_> {
         for (tenant, domain) in fetch_all!(self.db.read(), (Uuid, String), ALL_DOMAINS)? {
             domains.entry(tenant).or_default().push(domain);
         }
+        let mut apps: BTreeMap<Uuid, Vec<App>> = BTreeMap::new();
+        for (tenant, app) in apps::all(self.db).await? {
+            apps.entry(tenant).or_default().push(app);
+        }
         let readable = |row: TenantRow| {
             let id = TenantId::from(row.id);
             let own = domains.remove(&row.id).unwrap_or_default();
-            let read = row.into_tenant(own);
+            let apps = apps.remove(&row.id).unwrap_or_default();
+            let read = row.into_tenant(own, apps);
             read.inspect_err(|error| tracing::error!(%error, tenant.id = %id, "a tenant cannot be read")).ok()
         };
         Ok(rows.into_iter().filter_map(readable).collect())
@@ -113,7 +136,8 @@ impl Tenants<'_> {
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StorageError> {
         let Some(row) = fetch_optional!(self.db.read(), TenantRow, BY_SLUG, slug)? else { return Ok(None) };
         let domains = fetch_all!(self.db.read(), (Uuid, String), DOMAINS, row.id)?;
-        row.into_tenant(domains.into_iter().map(|(_, domain)| domain).collect()).map(Some)
+        let apps = apps::of(self.db, row.id).await?;
+        row.into_tenant(domains.into_iter().map(|(_, domain)| domain).collect(), apps).map(Some)
     }
 
     /// The tenant of that slug, made from `tenant` if there is none yet; safe on several nodes at once.
@@ -130,6 +154,12 @@ impl Tenants<'_> {
     }
 }
 
+/// Every node reads the directory anew at its next poll. The row is every writer's, so it is taken
+/// last, just before the commit.
+pub(super) async fn directory_changed(tx: &mut Tx) -> Result<(), StorageError> {
+    execute!(tx.on(), NEXT_REVISION).map(drop)
+}
+
 async fn insert(tx: &mut Tx, tenant: &NewTenant) -> Result<TenantCreated, StorageError> {
     let inserted = execute!(
         tx.on(),
@@ -144,6 +174,8 @@ async fn insert(tx: &mut Tx, tenant: &NewTenant) -> Result<TenantCreated, Storag
     if inserted == 0 {
         return Ok(TenantCreated::SlugTaken);
     }
+    let settings = Json(&tenant.settings);
+    execute!(tx.on(), INSERT_VERSION, tenant.id.uuid(), settings, tenant.created_at.as_millis())?;
     for (position, domain) in (0_i64..).zip(&tenant.domains) {
         if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid(), position)? == 0 {
             return Ok(TenantCreated::DomainTaken);
@@ -164,7 +196,7 @@ struct TenantRow {
 }
 
 impl TenantRow {
-    fn into_tenant(self, domains: Vec<String>) -> Result<Tenant, StorageError> {
+    fn into_tenant(self, domains: Vec<String>, apps: Vec<App>) -> Result<Tenant, StorageError> {
         Ok(Tenant {
             id: self.id.into(),
             slug: self.slug,
@@ -172,6 +204,7 @@ impl TenantRow {
             profile: self.profile.parse().map_err(|_| StorageError::corrupt("tenants.profile"))?,
             settings: serde_json::from_str(&self.settings).map_err(|_| StorageError::corrupt("tenants.settings"))?,
             domains,
+            apps,
             version: u64::try_from(self.version).map_err(|_| StorageError::corrupt("tenants.version"))?,
             created_at: Timestamp::from_millis(self.created_at),
         })

@@ -29,7 +29,7 @@ impl Directory {
         let mut directory = Self { default: default.map(str::to_owned), ..Self::default() };
         for tenant in tenants {
             let policy = Policy::with(tenant.profile, &tenant.settings).unwrap_or_else(|bad| {
-                let paths: Vec<_> = bad.iter().map(|setting| setting.path).collect();
+                let paths: Vec<_> = bad.iter().map(|setting| setting.path.as_ref()).collect();
                 tracing::warn!(
                     tenant.slug = tenant.slug,
                     ?paths,
@@ -44,9 +44,12 @@ impl Directory {
                 id: tenant.id,
                 slug: tenant.slug.as_str().into(),
                 name: tenant.name,
-                domain: tenant.domains.into_iter().next(),
+                domains: tenant.domains,
                 issuer: format!("{platform_url}/t/{}", tenant.slug),
                 policy,
+                settings: tenant.settings,
+                version: tenant.version,
+                apps: tenant.apps,
             };
             let context = TenantContext(Arc::new(facts));
             directory.by_id.insert(tenant.id, context.clone());

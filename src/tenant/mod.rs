@@ -10,8 +10,10 @@ pub mod resolve;
 
 use std::sync::Arc;
 
-use crate::domain::ids::TenantId;
+use crate::domain::app::App;
+use crate::domain::ids::{AppId, TenantId};
 use crate::domain::policy::Policy;
+use crate::domain::settings::Settings;
 
 pub use directory::{Directory, Tenants};
 pub use resolve::Claim;
@@ -25,9 +27,12 @@ struct Facts {
     id: TenantId,
     slug: Arc<str>,
     name: String,
-    domain: Option<String>,
+    domains: Vec<String>,
     issuer: String,
     policy: Policy,
+    settings: Settings,
+    version: u64,
+    apps: Vec<App>,
 }
 
 impl TenantContext {
@@ -52,7 +57,7 @@ impl TenantContext {
     /// The first of its own domains, to which SMS codes are bound.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
-        self.0.domain.as_deref()
+        self.0.domains.first().map(String::as_str)
     }
 
     /// The token's `iss`, `{platform url}/t/{slug}`, whichever way the tenant was named; links in
@@ -72,5 +77,35 @@ impl TenantContext {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// Host names that lead to it, in the order they were named.
+    #[must_use]
+    pub fn domains(&self) -> &[String] {
+        &self.0.domains
+    }
+
+    /// Its own document, for what is no number: senders, templates. Numbers are in the [`policy`](Self::policy).
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The settings' version: what was made from an older one is stale.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    /// Its applications, oldest first.
+    #[must_use]
+    pub fn apps(&self) -> &[App] {
+        &self.0.apps
+    }
+
+    /// The application with that id.
+    #[must_use]
+    pub fn app(&self, id: AppId) -> Option<&App> {
+        self.0.apps.iter().find(|app| app.id == id)
     }
 }

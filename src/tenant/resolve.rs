@@ -39,7 +39,8 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::domain::ids::TenantId;
-    use crate::domain::policy::{Profile, Settings};
+    use crate::domain::policy::Profile;
+    use crate::domain::settings::Settings;
     use crate::domain::time::Timestamp;
     use crate::storage::Tenant;
 
@@ -51,6 +52,7 @@ mod tests {
             profile: Profile::Classic,
             settings: Settings::default(),
             domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            apps: Vec::new(),
             version: 1,
             created_at: Timestamp::default(),
         }

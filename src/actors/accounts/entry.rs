@@ -3,9 +3,10 @@
 use super::Deps;
 use super::client::Client;
 use crate::actors::failure::Failure;
-use crate::actors::sessions::{FIRST_PARTY, access_token};
+use crate::actors::sessions::access_token;
 use crate::crypto::digest;
 use crate::domain::account::Account;
+use crate::domain::app::FIRST_PARTY;
 use crate::domain::device::DeviceKind;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId};

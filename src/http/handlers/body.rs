@@ -89,7 +89,7 @@ pub fn name(typed: &str, pointer: &'static str) -> Result<String, FieldError> {
 /// `unknown_client`.
 pub fn client_id(named: Option<&str>) -> Result<(), Problem> {
     match named {
-        None | Some(crate::actors::sessions::FIRST_PARTY) => Ok(()),
+        None | Some(crate::domain::app::FIRST_PARTY) => Ok(()),
         Some(_) => Err(ProblemCode::UnknownClient.into()),
     }
 }
