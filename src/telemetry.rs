@@ -52,6 +52,8 @@ pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
 pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 /// Gauge: open connections, both listeners.
 pub const CONNECTIONS: &str = "guichet_connections";
+/// Gauge: seconds since the revocations that tokens are judged by were last read whole.
+pub const REVOCATION_AGE_SECONDS: &str = "guichet_revocation_age_seconds";
 /// Counter: work refused to protect the rest. Label: `reason`.
 pub const SHED: &str = "guichet_shed_total";
 

@@ -149,6 +149,8 @@ impl App {
             readiness: Arc::clone(&readiness),
             metrics: metrics.clone(),
             accounts: actors.accounts.clone(),
+            revocations: actors.revocations.clone(),
+            clock: world.clock.clone(),
             allow: config.admin.allow.clone(),
             root_key: keys.root,
         };
@@ -161,6 +163,8 @@ impl App {
             storage: stores.storage.clone(),
             ephemeral: stores.ephemeral,
             postman: actors.postman.clone(),
+            keyring: actors.keyring.clone(),
+            revocations: actors.revocations.clone(),
             directory,
             metrics,
             readiness: Arc::clone(&readiness),
@@ -178,8 +182,8 @@ impl App {
         let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.listeners.drained().await;
-        let Actors { tree, accounts, sessions, postman, audit_writer } = self.actors;
-        drop(sessions);
+        let Actors { tree, accounts, sessions, postman, hearing, audit_writer, .. } = self.actors;
+        drop((sessions, hearing));
         // Before the postman is drained, or the next round would claim messages for it to begin.
         tree.stop_services(left()).await;
         accounts.drain(left()).await;

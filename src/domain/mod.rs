@@ -8,7 +8,7 @@
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
-//! answer earns), [`event`] (what is written down about it).
+//! answer earns), [`signing_key`] (what signs it), [`event`] (what is written down about it).
 
 pub mod account;
 pub mod app;
@@ -26,5 +26,6 @@ pub mod role;
 pub mod session;
 pub mod settings;
 pub mod sign_in;
+pub mod signing_key;
 pub mod time;
 pub mod token;
