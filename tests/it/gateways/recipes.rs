@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::harness::node::{PATIENCE, POLL};
+use crate::harness::tools::Tools;
 
 /// A recipe and the program that follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,12 +155,10 @@ fn localised(text: &str, places: &Places, port: u16, folder: &Path) -> String {
         .replace(".example.com:8080", &format!(".example.com:{port}"))
 }
 
-/// On the path, in the folder that `tests/run.sh` names, or where Debian keeps servers.
+/// Among the tools of this run, or where Debian keeps servers.
 fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let wheels = std::env::var_os("GUICHET_TEST_GATEWAYS").map(PathBuf::from);
-    let folders = wheels.into_iter().chain(std::env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+    let wheel = Tools::find()?.program(program);
+    [wheel, Path::new("/usr/sbin").join(program)].into_iter().find(|file| file.is_file())
 }
 
 fn free_port() -> u16 {
