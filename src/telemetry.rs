@@ -209,6 +209,11 @@ fn describe() {
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
+    describe_gauge!(
+        REVOCATION_AGE_SECONDS,
+        Unit::Seconds,
+        "Since the revocations that tokens are judged by were last read whole."
+    );
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
     describe_counter!(SHED, "Work refused to protect the rest.");
 }

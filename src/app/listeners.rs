@@ -43,7 +43,8 @@ impl Listeners {
         }
         let stop = CancellationToken::new();
         let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
-        let gate = Gate { accounts, sessions, clock: world.clock.clone() };
+        let (tokens, tenants_of_gateways) = (actors.tokens.clone(), tenants.clone());
+        let gate = Gate { accounts, sessions, tokens, tenants: tenants_of_gateways, clock: world.clock.clone() };
 
         let router = Router::new(health::routes()).map_err(internal)?;
         let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));

@@ -11,6 +11,7 @@
 //! sentence an operator can act on.
 
 mod actors;
+mod keys;
 mod listeners;
 mod parts;
 mod services;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use self::actors::Actors;
+pub use self::keys::rotate_key;
 use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::ALLOW;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
@@ -22,6 +22,12 @@ type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 type Handler<S> = Arc<dyn Fn(Arc<S>, Request) -> AnswerFuture + Send + Sync>;
 
+/// Answers from memory, at once; `None`: ask the handler.
+pub type Recall<S> = fn(&S, &Uri, &HeaderMap) -> Option<Reply>;
+
+/// Has the last word on an answer, whoever gave it.
+pub type LastWord = fn(&Uri, Reply) -> Reply;
+
 /// The label of requests that no pattern matches; a raw path never becomes one.
 pub const UNMATCHED: &str = "unmatched";
 
@@ -33,12 +39,23 @@ pub struct Route<S> {
     pub pattern: &'static str,
     /// Is it asked so often that only one in a thousand requests is worth a line in the log?
     pub is_hot: bool,
+    /// Answers what it can before a future, a timer or a line in the log is made.
+    pub recall: Option<Recall<S>>,
+    /// Has the last word, on refusals by the middleware too.
+    pub last_word: Option<LastWord>,
     handler: Handler<S>,
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        Self { method: self.method.clone(), pattern: self.pattern, is_hot: self.is_hot, handler: self.handler.clone() }
+        Self {
+            method: self.method.clone(),
+            pattern: self.pattern,
+            is_hot: self.is_hot,
+            recall: self.recall,
+            last_word: self.last_word,
+            handler: self.handler.clone(),
+        }
     }
 }
 
@@ -100,6 +117,24 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Lets the row added last answer from memory what it can.
+    #[must_use]
+    pub fn recall(mut self, recall: Recall<S>) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.recall = Some(recall);
+        }
+        self
+    }
+
+    /// Gives the row added last the last word on its answers.
+    #[must_use]
+    pub fn last_word(mut self, last_word: LastWord) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.last_word = Some(last_word);
+        }
+        self
+    }
+
     /// Adds the rows of another table.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
@@ -118,7 +153,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler<S> = Arc::new(move |state, request| Box::pin(handler(state, request)));
-        self.0.push(Route { method, pattern, is_hot: false, handler });
+        self.0.push(Route { method, pattern, is_hot: false, recall: None, last_word: None, handler });
         self
     }
 }

@@ -17,10 +17,6 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $7)
     ON CONFLICT DO NOTHING";
 
-const ACTIVE: &str = "
-    SELECT tenant_id, kid, algorithm, sealed_private, public_jwk, state, active_from, created_at
-      FROM signing_keys WHERE tenant_id = $1 AND active";
-
 const IN_USE: &str = "
     SELECT tenant_id, kid, algorithm, sealed_private, public_jwk, state, active_from, created_at
       FROM signing_keys WHERE tenant_id = $1 AND state <> 'gone' ORDER BY created_at DESC, kid";
@@ -110,11 +106,6 @@ impl SigningKeys<'_> {
         Ok(inserted == 1)
     }
 
-    /// The key that signs the tenant's new tokens.
-    pub async fn active(&self, tenant: TenantId) -> Result<Option<SigningKey>, StorageError> {
-        fetch_optional!(self.db.read(), KeyRow, ACTIVE, tenant.uuid())?.map(KeyRow::into_key).transpose()
-    }
-
     /// The tenant's keys that sign or verify, newest first.
     pub async fn in_use(&self, tenant: TenantId) -> Result<Vec<SigningKey>, StorageError> {
         fetch_all!(self.db.read(), KeyRow, IN_USE, tenant.uuid())?.into_iter().map(KeyRow::into_key).collect()
@@ -126,9 +117,14 @@ impl SigningKeys<'_> {
         rows.into_iter().map(|row| row.into_standing().map(|(_, standing)| standing)).collect()
     }
 
-    /// The same for every tenant, one tenant's keys after another's.
+    /// The same for every tenant, one tenant's keys after another's; one that cannot be read holds up no
+    /// other.
     pub async fn standings(&self) -> Result<Vec<(TenantId, KeyStanding)>, StorageError> {
-        fetch_all!(self.db.read(), StandingRow, STANDINGS)?.into_iter().map(StandingRow::into_standing).collect()
+        let rows = fetch_all!(self.db.read(), StandingRow, STANDINGS)?;
+        let readable = |row: StandingRow| {
+            row.into_standing().inspect_err(|error| tracing::error!(%error, "a signing key cannot be read")).ok()
+        };
+        Ok(rows.into_iter().filter_map(readable).collect())
     }
 
     /// Keys of all tenants that changed since a moment. Ask again from a minute before the last

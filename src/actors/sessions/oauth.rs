@@ -99,9 +99,7 @@ impl Sessions {
                 its_own.map(|row| (row.session.account, row.session.id))
             };
             match session {
-                Some((account, session)) => {
-                    self.end_one(tenant, account, session, EndCause::Logout).await.map(drop)
-                }
+                Some((account, session)) => self.end_one(tenant, account, session, EndCause::Logout).await.map(drop),
                 None => Ok(()),
             }
         })
