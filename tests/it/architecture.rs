@@ -76,6 +76,8 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
     ("matchit", &["http"]),
+    ("tonic", &["http"]),
+    ("prost", &["http"]),
     ("cookie", &["http"]),
     ("ractor", &["actors", "app"]),
     ("argon2", &["crypto"]),

@@ -77,7 +77,7 @@ impl<'u> Asked<'u> {
 
 /// `ANY /forward-auth`: 200 with who it is; 401 with a challenge; 403 `insufficient_scope`; 503 while
 /// revocations are unknown.
-pub(super) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
+pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let asked = Asked::of(request.uri());
     if is_preflight(&request, asked.preflight) {
@@ -104,7 +104,7 @@ pub(super) fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Repl
 
 /// Every identity header stands on every answer, empty where it says nothing: what a client sent under
 /// its name is overwritten. Under `mode=strict` the status is one that every gateway knows.
-pub(super) fn finish(uri: &Uri, mut reply: Reply) -> Reply {
+pub(in crate::http) fn finish(uri: &Uri, mut reply: Reply) -> Reply {
     for name in [&SUBJECT, &TENANT, &SESSION, &AUDIENCE, &SCOPE] {
         reply.headers_mut().entry(name).or_insert(HeaderValue::from_static(""));
     }

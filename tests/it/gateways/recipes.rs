@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::node::{PATIENCE, POLL};
@@ -105,14 +106,14 @@ impl Gateway {
         let child = command.spawn().unwrap();
         let mut running = Running { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder };
         let listening = async {
-            while TcpStream::connect(running.address).await.is_err() {
+            while !routes(running.address).await {
                 let ended = running.child.try_wait().unwrap();
                 assert!(ended.is_none(), "{self:?} ended: {}", fs::read_to_string(&log).unwrap());
                 tokio::time::sleep(POLL).await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, listening).await;
-        assert!(waited.is_ok(), "{self:?} does not listen: {}", fs::read_to_string(&log).unwrap());
+        assert!(waited.is_ok(), "{self:?} does not answer: {}", fs::read_to_string(&log).unwrap());
         Some(running)
     }
 
@@ -153,6 +154,19 @@ fn localised(text: &str, places: &Places, port: u16, folder: &Path) -> String {
         .replace("bind :8080", &format!("bind 127.0.0.1:{port}"))
         .replace("address: \":8080\"", &format!("address: \"127.0.0.1:{port}\""))
         .replace(".example.com:8080", &format!(".example.com:{port}"))
+        .replace("http://:8080", &format!("http://:{port}"))
+}
+
+/// Whether it has read its routes: some listen before they have.
+async fn routes(address: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    asked.await.is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 401"))
 }
 
 /// Among the tools of this run, or where Debian keeps servers.

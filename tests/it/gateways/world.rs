@@ -1,8 +1,5 @@
 //! One test's world: guichet with two tenants and two apps, the apps themselves, a gateway before them.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
-
 use guichet::clock::Clock;
 use guichet::crypto::digest;
 use guichet::domain::app::App as Registered;
@@ -13,6 +10,7 @@ use guichet::entropy::Entropy;
 use guichet::storage::{NewTenant, Storage, TenantCreated};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -104,7 +102,8 @@ impl World {
         self.people.set(n + 1);
         let phone = format!("+22177123{:04}", 1_000 + n);
         let path = |path: &str| format!("/t/{tenant}{path}");
-        self.node.post(&path("/auth/request-code"), &json!({ "phone": phone })).await.must_be(200);
+        let asked = self.node.post(&path("/auth/request-code"), &json!({ "phone": phone })).await;
+        assert_eq!(asked.status, 200, "{asked:?}: {}", self.node.log());
         let code = self.node.message(&phone).await.code(4).unwrap();
         let answer = json!({ "phone": phone, "code": code, "client_id": app.to_string() });
         let proven = self.node.post(&path("/auth/verify-code"), &answer).await.must_be(200);
@@ -168,7 +167,6 @@ impl World {
     pub(super) fn requests(&self) -> usize {
         self.shop.requests() + self.desk.requests()
     }
-
 }
 
 impl Answer {
