@@ -4,7 +4,7 @@ use guichet::domain::event::EventKind;
 use guichet::domain::ids::AccountId;
 use guichet::storage::{Storage, TenantCreated};
 
-use super::{T0, a_tenant, event, id, new_tenant, race};
+use super::{a_tenant, event, id, new_tenant, race};
 use crate::harness::databases::on_every_database;
 
 async fn a_slug_and_a_domain_belong_to_one_tenant(storage: Storage) {
