@@ -3,6 +3,7 @@
 
 mod actors;
 mod architecture;
+mod clients;
 mod config;
 mod delivery;
 mod ephemeral;

@@ -20,13 +20,35 @@ use crate::harness::gateway::{BackEnd, Gateway};
 const SECRET: &str = "a secret that only the app knows";
 const AUDIENCE: &str = "https://shop.example.com";
 
-/// Runs a story on a gateway whose issuer is its own address, with `audience`s as apps of two tenants.
-async fn run<F>(story: impl FnOnce(Gateway) -> F + Send + 'static)
+/// What a story needs: a gateway whose issuer is its own address, and apps of two tenants.
+struct World {
+    gateway: Gateway,
+    /// Of the tenant `strict`, for [`AUDIENCE`].
+    app: AppId,
+    /// Of the same tenant, for another audience.
+    other_app: AppId,
+    /// Of the tenant `other`, for an audience of the same name.
+    foreign_app: AppId,
+}
+
+/// Tells a story on it.
+async fn run<F>(story: impl FnOnce(World) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let told = |gateway: Gateway| async move { story(gateway.restart(|config| config.http.public_url = None).await).await };
-    BackEnd::embedded().run(told).await;
+    BackEnd::embedded()
+        .run(|gateway| async move {
+            let storage = gateway.storage().await;
+            let strict = storage.tenants().find_by_slug("strict").await.unwrap().unwrap().id;
+            let other = storage.tenants().find_by_slug("other").await.unwrap().unwrap().id;
+            let app = app(&storage, strict, AUDIENCE).await;
+            let other_app = self::app(&storage, strict, "https://desk.example.com").await;
+            let foreign_app = self::app(&storage, other, AUDIENCE).await;
+            storage.close().await;
+            let gateway = gateway.restart(|config| config.http.public_url = None).await;
+            story(World { gateway, app, other_app, foreign_app }).await;
+        })
+        .await;
 }
 
 /// An app of a tenant, written straight into storage.
@@ -45,9 +67,9 @@ async fn app(storage: &Storage, tenant: TenantId, audience: &str) -> AppId {
 }
 
 /// Signs a new person up by phone with tokens for an app.
-async fn sign_up(door: Door<'_>, phone: &str, app: AppId) -> Answer {
+async fn sign_up(door: Door<'_>, phone: &str, app: AppId, code_length: usize) -> Answer {
     door.post("/auth/request-code", &json!({ "phone": phone })).await.expect(200);
-    let code = door.gateway().inbox.code(phone).await;
+    let code = door.gateway().inbox.next(phone).await.code(code_length);
     let answer = json!({ "phone": phone, "code": code, "client_id": app.to_string() });
     let proven = door.post("/auth/verify-code", &answer).await.expect(200);
     let registration = json!({

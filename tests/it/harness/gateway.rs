@@ -306,6 +306,15 @@ impl Gateway {
         rows.iter().filter(|(table, row)| table == "outbox" && of(row)).count()
     }
 
+    /// What another process of this installation is told, such as a command of an operator.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        use guichet::secret::ExposeSecret as _;
+        let url = self.config.database.url.as_ref().unwrap().expose_secret().to_owned();
+        // Base64 of the bytes of `MASTER_KEY`.
+        let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_owned();
+        vec![("DATABASE_URL", url), ("GUICHET_MASTER_KEY", key)]
+    }
+
     /// Every row of the database, as text with blobs in hexadecimal, beside its table's name.
     pub(crate) async fn tables(&self) -> Vec<(String, String)> {
         match &self.target {
