@@ -44,6 +44,22 @@ enum Command {
     /// Make and look at tenants.
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// Change what tokens are signed with.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Let another key sign, once everybody had time to read of it.
+    Rotate {
+        /// Whose, by its short name.
+        #[arg(long, value_name = "SLUG")]
+        tenant: String,
+        /// Do not wait: tokens fail where others still hold the older keys and do not look again.
+        #[arg(long)]
+        now: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +153,7 @@ fn dispatch(cli: Cli) -> Result<(), Stop> {
             Command::Migrate => open(&config, true).await.map(drop),
             Command::CheckConfig => check_config(&config),
             Command::Tenant(command) => tenant(&config, command).await,
+            Command::Key(KeyCommand::Rotate { tenant, now }) => rotate_key(&config, &tenant, now).await,
         }
     })
 }
@@ -229,11 +246,23 @@ async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {
             Ok(())
         }
         TenantCommand::Show { slug } => {
-            let found = storage.tenants().find_by_slug(&slug).await.map_err(Stop::failed)?;
-            let tenant = found.ok_or_else(|| Stop::Failed(format!("no tenant `{slug}`")))?;
+            let tenant = find_tenant(&storage, &slug).await?;
             print(&show_tenant(&tenant)?)
         }
     }
+}
+
+async fn rotate_key(config: &Config, slug: &str, at_once: bool) -> Result<(), Stop> {
+    let storage = open(config, config.database.migrate).await?;
+    let tenant = find_tenant(&storage, slug).await?;
+    let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
+    let rotated = app::rotate_key(storage, &master, &tenant, at_once).await.map_err(Stop::failed)?;
+    print(&format!("{} signs for tenant {slug} from {} on", rotated.kid, rotated.signs_from.to_rfc3339()))
+}
+
+async fn find_tenant(storage: &Storage, slug: &str) -> Result<Tenant, Stop> {
+    let found = storage.tenants().find_by_slug(slug).await.map_err(Stop::failed)?;
+    found.ok_or_else(|| Stop::Failed(format!("no tenant `{slug}`")))
 }
 
 async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop> {

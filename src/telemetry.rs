@@ -52,6 +52,8 @@ pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
 pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 /// Gauge: open connections, both listeners.
 pub const CONNECTIONS: &str = "guichet_connections";
+/// Gauge: seconds since the revocations that tokens are judged by were last read whole.
+pub const REVOCATION_AGE_SECONDS: &str = "guichet_revocation_age_seconds";
 /// Counter: work refused to protect the rest. Label: `reason`.
 pub const SHED: &str = "guichet_shed_total";
 
@@ -218,6 +220,11 @@ fn describe() {
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
+    describe_gauge!(
+        REVOCATION_AGE_SECONDS,
+        Unit::Seconds,
+        "Since the revocations that tokens are judged by were last read whole."
+    );
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
     describe_counter!(LIMIT_REFUSALS, "Requests refused by a limit.");
     describe_counter!(LIMIT_RECORDED, "Requests over a limit that only records.");

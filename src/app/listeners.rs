@@ -11,6 +11,7 @@ use super::{StartError, World, internal};
 use crate::config::Config;
 use crate::http::body::BodyLimits;
 use crate::http::gate::{Gate, TenantOfRequest};
+use crate::http::grpc::{ExtAuthz, WithExtAuthz};
 use crate::http::handlers::{self, health};
 use crate::http::middleware::{FrontEnd, NoHooks, RequestLimits, Surroundings};
 use crate::http::peer::{ForwardedHeader, TrustedProxies};
@@ -43,7 +44,8 @@ impl Listeners {
         }
         let stop = CancellationToken::new();
         let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
-        let gate = Gate { accounts, sessions, clock: world.clock.clone() };
+        let (tokens, tenants_of_gateways) = (actors.tokens.clone(), tenants.clone());
+        let gate = Gate { accounts, sessions, tokens, tenants: tenants_of_gateways, clock: world.clock.clone() };
 
         let router = Router::new(health::routes()).map_err(internal)?;
         let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));
@@ -51,8 +53,11 @@ impl Listeners {
 
         let router = Router::new(handlers::public()).map_err(internal)?;
         let hooks = TenantOfRequest { tenants, limits: actors.limits.clone() };
-        let front = FrontEnd::new(router, Arc::new(gate), hooks, requests(config), surroundings(config, world));
-        let public = listen(config.http.listen, front, config, stop.clone()).await?;
+        let gate = Arc::new(gate);
+        let front = FrontEnd::new(router, Arc::clone(&gate), hooks, requests(config), surroundings(config, world));
+        let ext_authz = ExtAuthz { gate, clock: world.clock.clone(), entropy: world.entropy.clone() };
+        let service = WithExtAuthz { front, ext_authz };
+        let public = listen(config.http.listen, service, config, stop.clone()).await?;
         Ok(Self { public, admin, stop })
     }
 
@@ -65,12 +70,16 @@ impl Listeners {
     }
 }
 
-async fn listen<S: Send + Sync + 'static>(
+async fn listen<S, B>(
     address: SocketAddr,
-    front: FrontEnd<S>,
+    service: S,
     config: &Config,
     stop: CancellationToken,
-) -> Result<Listening, StartError> {
+) -> Result<Listening, StartError>
+where
+    S: server::Serves<B>,
+    B: server::AnswerBody,
+{
     let http = &config.http;
     let limits = ServerLimits {
         max_connections: http.max_connections.get(),
@@ -79,7 +88,7 @@ async fn listen<S: Send + Sync + 'static>(
         drain_timeout: http.drain_timeout,
         head_limit: http.head_limit_bytes.get(),
     };
-    server::start(address, front, limits, stop)
+    server::start(address, service, limits, stop)
         .await
         .map_err(|error| StartError::Io { what: format!("cannot listen on {address}"), error })
 }

@@ -11,6 +11,7 @@
 //! sentence an operator can act on.
 
 mod actors;
+mod keys;
 mod listeners;
 mod parts;
 mod services;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use self::actors::Actors;
+pub use self::keys::rotate_key;
 use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};
@@ -149,6 +151,8 @@ impl App {
             readiness: Arc::clone(&readiness),
             metrics: metrics.clone(),
             accounts: actors.accounts.clone(),
+            revocations: actors.revocations.clone(),
+            clock: world.clock.clone(),
             allow: config.admin.allow.clone(),
             root_key: keys.root,
         };
@@ -162,6 +166,8 @@ impl App {
             ephemeral: stores.ephemeral,
             postman: actors.postman.clone(),
             limits: actors.limits.clone(),
+            keyring: actors.keyring.clone(),
+            revocations: actors.revocations.clone(),
             directory,
             metrics,
             readiness: Arc::clone(&readiness),
@@ -179,8 +185,8 @@ impl App {
         let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.listeners.drained().await;
-        let Actors { tree, accounts, sessions, postman, limits: _, audit_writer } = self.actors;
-        drop(sessions);
+        let Actors { tree, accounts, sessions, postman, hearing, audit_writer, .. } = self.actors;
+        drop((sessions, hearing));
         // Before the postman is drained, or the next round would claim messages for it to begin.
         tree.stop_services(left()).await;
         accounts.drain(left()).await;

@@ -8,9 +8,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::actors::accounts::Accounts;
+use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
 use crate::actors::supervision::Tree;
 use crate::actors::ticker;
+use crate::actors::tokens::Revocations;
 use crate::clock::Clock;
 use crate::domain::event::{Event, EventKind};
 use crate::ephemeral::EphemeralStore;
@@ -23,6 +25,13 @@ use crate::tenant::{self, Tenants};
 
 /// How often tenants are re-read: a change is in force everywhere within a second.
 const TENANT_POLL: Duration = Duration::from_millis(500);
+
+/// How often ended sessions and changed signing keys are read: every node knows of either within a
+/// second.
+const TOKEN_POLL: Duration = Duration::from_millis(500);
+
+/// How often signing keys whose time has come are looked for.
+const KEY_POLL: Duration = Duration::from_secs(30);
 
 /// How often the stores are asked whether they are there.
 const HEALTH_POLL: Duration = Duration::from_millis(500);
@@ -62,6 +71,8 @@ pub(super) struct Admin {
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Metrics,
     pub(super) accounts: Accounts,
+    pub(super) revocations: Revocations,
+    pub(super) clock: Clock,
     pub(super) allow: Vec<IpNet>,
     pub(super) root_key: SecretString,
 }
@@ -79,6 +90,8 @@ impl health::Health for Admin {
     fn render_metrics(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "actors are bounded far below 2^52")]
         metrics::gauge!(crate::telemetry::RESIDENT_ACCOUNTS).set(self.accounts.resident() as f64);
+        metrics::gauge!(crate::telemetry::REVOCATION_AGE_SECONDS)
+            .set(self.revocations.age(self.clock.now()).as_secs_f64());
         self.metrics.render()
     }
 
@@ -131,6 +144,8 @@ pub(super) struct Services {
     pub(super) ephemeral: Arc<dyn EphemeralStore>,
     pub(super) postman: Postman,
     pub(super) limits: Limits,
+    pub(super) keyring: Keyring,
+    pub(super) revocations: Revocations,
     pub(super) directory: TenantSource,
     pub(super) metrics: Metrics,
     pub(super) readiness: Arc<Readiness>,
@@ -157,6 +172,24 @@ impl Services {
         ticker::every(supervisor, "tenants", TENANT_POLL, move || {
             let (directory, url) = (directory.clone(), url.clone());
             async move { directory.refresh(&url).await }
+        })
+        .await?;
+        let revocations = self.revocations.clone();
+        ticker::every(supervisor, "revocations", TOKEN_POLL, move || {
+            let revocations = revocations.clone();
+            async move { revocations.refresh().await }
+        })
+        .await?;
+        let keyring = self.keyring.clone();
+        ticker::every(supervisor, "keys", TOKEN_POLL, move || {
+            let keyring = keyring.clone();
+            async move { keyring.refresh().await }
+        })
+        .await?;
+        let (keyring, tenants) = (self.keyring.clone(), self.directory.tenants.clone());
+        ticker::every(supervisor, "key rotation", KEY_POLL, move || {
+            let (keyring, tenants) = (keyring.clone(), tenants.clone());
+            async move { keyring.rotate_due(&tenants).await }
         })
         .await?;
         let postman = self.postman.clone();

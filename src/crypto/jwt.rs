@@ -16,7 +16,6 @@
 //! `sid` and `sub`, and a cache keyed by the text must judge those on every hit.
 
 use std::fmt;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,16 +24,14 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::keyset::{SigningKey, VerifyingKeys};
+use super::keyset::{SigningKey, VerifyingKeys, jose};
 use crate::domain::ids::{AccountId, SessionId};
+use crate::domain::signing_key::LEEWAY;
 use crate::domain::time::Timestamp;
 use crate::secret::SecretString;
 
 /// The `typ` of an access token (RFC 9068 §2.1). No other token of ours is a JWT.
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
-
-/// How far the clocks of two nodes may differ (ASVS 9.2.1).
-const LEEWAY: Duration = Duration::from_secs(30);
 
 /// No token of ours comes near this; a longer text is not worth decoding.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -73,6 +70,14 @@ pub struct AccessTokenClaims {
     /// The account was made through a test identity.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
+}
+
+impl AccessTokenClaims {
+    /// Whether its time is over, on any clock that differs by no more than it may.
+    #[must_use]
+    pub fn has_run_out(&self, now: Timestamp) -> bool {
+        now >= self.exp + LEEWAY
+    }
 }
 
 /// One audience or several, never none: a string when it is one, as most clients expect.
@@ -208,7 +213,7 @@ pub struct SignFailed;
 /// # Errors
 /// [`SignFailed`].
 pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<SecretString, SignFailed> {
-    let mut header = jsonwebtoken::Header::new(key.algorithm().jose());
+    let mut header = jsonwebtoken::Header::new(jose(key.algorithm()));
     header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());
     header.kid = Some(key.kid().to_owned());
     jsonwebtoken::encode(&header, claims, key.secret()).map(Into::into).map_err(|_| SignFailed)
@@ -237,7 +242,7 @@ pub fn verify(token: &str, keys: &VerifyingKeys, expect: &Expect<'_>) -> Result<
     if claims.tid != expect.tenant {
         return Err(TokenRefused::Tenant);
     }
-    if expect.now >= claims.exp + LEEWAY {
+    if claims.has_run_out(expect.now) {
         return Err(TokenRefused::Expired);
     }
     if claims.iat.max(not_before.unwrap_or(claims.iat)) > expect.now + LEEWAY {
@@ -278,7 +283,7 @@ pub(super) fn verify_jws(token: &str, keys: &VerifyingKeys) -> Result<Jws, Token
     if header.alg != key.algorithm.as_str() {
         return Err(TokenRefused::Algorithm);
     }
-    match crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm.jose()) {
+    match crypto::verify(signature, message.as_bytes(), &key.key, jose(key.algorithm)) {
         Ok(true) => Ok(Jws { typ: header.typ, payload }),
         _ => Err(TokenRefused::Signature),
     }
@@ -321,6 +326,7 @@ impl<'de> Visitor<'de> for UniqueMembersVisitor {
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
+    use std::time::Duration;
 
     use aws_lc_rs::hmac;
     use proptest::prelude::*;
@@ -341,7 +347,7 @@ mod tests {
     }
 
     fn keys() -> VerifyingKeys {
-        VerifyingKeys::new([KEY.public()]).unwrap()
+        VerifyingKeys::new(KEY.public()).unwrap()
     }
 
     fn claims() -> AccessTokenClaims {
@@ -407,6 +413,30 @@ mod tests {
         let marked = AccessTokenClaims { test: true, scope: Some("profile".to_owned()), ..claims() };
         let token = sign(&KEY, &marked).unwrap();
         assert_eq!(verify_at(token.expose_secret(), NOW), Ok(marked));
+    }
+
+    #[test]
+    fn every_algorithm_signs_what_it_verifies_and_nothing_of_another() {
+        let secret = crate::crypto::keyset::generate_secret(&crate::entropy::Entropy::system());
+        let symmetric = SigningKey::symmetric("h", secret.expose_secret()).unwrap();
+        let keys = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256].map(|algorithm| {
+            SigningKey::from_pkcs8(algorithm, generate(algorithm).unwrap().secret.expose_secret()).unwrap()
+        });
+        let verifying = VerifyingKeys::new(keys.iter().filter_map(SigningKey::public)).unwrap();
+        let verifying = verifying.with_secret("h", secret.expose_secret()).unwrap();
+        let expect = Expect { issuer: ISSUER, tenant: "acme", now: NOW };
+        let tokens: Vec<_> = keys.iter().chain([&symmetric]).map(|key| sign(key, &claims()).unwrap()).collect();
+
+        for token in &tokens {
+            assert_eq!(verify(token.expose_secret(), &verifying, &expect), Ok(claims()));
+        }
+        for (one, other) in tokens.iter().flat_map(|one| tokens.iter().map(move |other| (one, other))) {
+            let (message, _) = one.expose_secret().rsplit_once('.').unwrap();
+            let (_, signature) = other.expose_secret().rsplit_once('.').unwrap();
+            let mixed = verify(&format!("{message}.{signature}"), &verifying, &expect);
+            let same = one.expose_secret() == other.expose_secret();
+            assert_eq!(mixed.is_ok(), same);
+        }
     }
 
     #[test]

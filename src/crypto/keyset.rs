@@ -12,41 +12,42 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, ParsedPublicKey};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{self, AlgorithmParameters, EllipticCurve, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::secret::SecretSlice;
+pub use crate::domain::signing_key::Algorithm;
+use crate::entropy::Entropy;
+use crate::secret::{ExposeSecret as _, SecretSlice};
 
-/// How a key signs (RFC 7518 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// ECDSA over P-256 with SHA-256: small, quick, and every client library has it.
-    #[serde(rename = "ES256")]
-    Es256,
+/// The shortest RSA modulus we sign or verify with: 128 bits of strength (ASVS 11.2.3).
+const RSA_MIN_BYTES: usize = 3072 / 8;
+
+/// The name of an algorithm in the JOSE library.
+pub(super) const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
+    }
 }
 
-impl Algorithm {
-    /// The `alg` value, exactly as it must be spelt.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-        }
-    }
-
-    pub(super) const fn jose(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::Es256 => jsonwebtoken::Algorithm::ES256,
-        }
-    }
-
-    const fn from_jwk(algorithm: KeyAlgorithm) -> Option<Self> {
-        match algorithm {
-            KeyAlgorithm::ES256 => Some(Self::Es256),
-            _ => None,
-        }
+/// The algorithm that a public key names; a symmetric one is none.
+const fn of_jwk(algorithm: KeyAlgorithm) -> Option<Algorithm> {
+    match algorithm {
+        KeyAlgorithm::ES256 => Some(Algorithm::Es256),
+        KeyAlgorithm::EdDSA => Some(Algorithm::EdDsa),
+        KeyAlgorithm::RS256 => Some(Algorithm::Rs256),
+        _ => None,
     }
 }
 
@@ -81,7 +82,7 @@ impl Jwk {
     fn new(algorithm: Algorithm, mut key: jwk::Jwk) -> Result<Self, InvalidKey> {
         let kid = key.thumbprint(ThumbprintHash::SHA256).map_err(|_| InvalidKey::Malformed)?;
         key.common.key_id = Some(kid);
-        key.common.key_algorithm = Some(algorithm.jose().into());
+        key.common.key_algorithm = Some(jose(algorithm).into());
         Self::try_from(key)
     }
 
@@ -103,10 +104,14 @@ impl TryFrom<jwk::Jwk> for Jwk {
 
     fn try_from(key: jwk::Jwk) -> Result<Self, Self::Error> {
         let for_signing = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
-        let algorithm = key.common.key_algorithm.and_then(Algorithm::from_jwk).filter(|_| for_signing);
+        let algorithm = key.common.key_algorithm.and_then(of_jwk).filter(|_| for_signing);
         let algorithm = algorithm.ok_or(InvalidKey::Unsupported)?;
         let fits = match (&key.algorithm, algorithm) {
             (AlgorithmParameters::EllipticCurve(ec), Algorithm::Es256) => ec.curve == EllipticCurve::P256,
+            (AlgorithmParameters::OctetKeyPair(pair), Algorithm::EdDsa) => pair.curve == EllipticCurve::Ed25519,
+            (AlgorithmParameters::RSA(rsa), Algorithm::Rs256) => {
+                URL_SAFE_NO_PAD.decode(&rsa.n).is_ok_and(|modulus| modulus.len() >= RSA_MIN_BYTES)
+            }
             _ => false,
         };
         if !fits {
@@ -122,7 +127,7 @@ impl From<Jwk> for jwk::Jwk {
         Self {
             common: jwk::CommonParameters {
                 public_key_use: Some(PublicKeyUse::Signature),
-                key_algorithm: Some(key.algorithm.jose().into()),
+                key_algorithm: Some(jose(key.algorithm).into()),
                 key_id: Some(key.kid),
                 ..Default::default()
             },
@@ -146,23 +151,71 @@ pub struct GeneratedKey {
     pub public: Jwk,
 }
 
-/// Makes a key from the operating system's generator: aws-lc takes no other, in tests either.
+/// Makes a key from the operating system's generator: aws-lc takes no other, in tests either. An RSA
+/// key takes most of a second.
 ///
 /// # Errors
-/// [`InvalidKey::NotGenerated`].
+/// [`InvalidKey::NotGenerated`]; [`InvalidKey::Unsupported`] for a symmetric algorithm, which has no
+/// public half: see [`generate_secret`].
 pub fn generate(algorithm: Algorithm) -> Result<GeneratedKey, InvalidKey> {
-    let document = match algorithm {
-        Algorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-            .and_then(|pair| pair.to_pkcs8v1())
-            .map_err(|_| InvalidKey::NotGenerated)?,
+    let not_generated = |_| InvalidKey::NotGenerated;
+    let secret: SecretSlice<u8> = match algorithm {
+        Algorithm::Es256 => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(not_generated)?;
+            pair.to_pkcs8v1().map_err(not_generated)?.as_ref().to_vec().into()
+        }
+        Algorithm::EdDsa => {
+            let pair = Ed25519KeyPair::generate().map_err(not_generated)?;
+            pair.to_pkcs8v1().map_err(not_generated)?.as_ref().to_vec().into()
+        }
+        Algorithm::Rs256 => {
+            let pair = RsaKeyPair::generate(KeySize::Rsa3072).map_err(not_generated)?;
+            pair.as_der().map_err(not_generated)?.as_ref().to_vec().into()
+        }
+        Algorithm::Hs256 => return Err(InvalidKey::Unsupported),
     };
-    let public = SigningKey::from_pkcs8(algorithm, document.as_ref())?.public;
-    Ok(GeneratedKey { secret: document.as_ref().to_vec().into(), public })
+    let public = SigningKey::from_pkcs8(algorithm, secret.expose_secret())?.public;
+    Ok(GeneratedKey { public: public.ok_or(InvalidKey::Unsupported)?, secret })
+}
+
+/// Makes a key for HS256: as many random bytes as the digest has (RFC 7518 §3.2).
+#[must_use]
+pub fn generate_secret(entropy: &Entropy) -> SecretSlice<u8> {
+    entropy.bytes::<32>().to_vec().into()
+}
+
+/// The `RSAPrivateKey` (RFC 8017 A.1.2) inside a PKCS#8 document, the form the JOSE library wants.
+fn pkcs1(pkcs8: &[u8]) -> Option<&[u8]> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    const OCTET_STRING: u8 = 0x04;
+    let (whole, _) = der_value(pkcs8, SEQUENCE)?;
+    let (_version, rest) = der_value(whole, INTEGER)?;
+    let (_algorithm, rest) = der_value(rest, SEQUENCE)?;
+    der_value(rest, OCTET_STRING).map(|(key, _)| key)
+}
+
+/// The value of a DER element of that tag, and what follows it.
+fn der_value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = input.split_first_chunk::<2>()?;
+    if found != tag {
+        return None;
+    }
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        let big_endian = |length: usize, digit: &u8| length.checked_mul(256)?.checked_add(usize::from(*digit));
+        (digits.iter().try_fold(0, big_endian)?, rest)
+    };
+    rest.split_at_checked(length)
 }
 
 /// A private key, ready to sign. Wiped on drop.
 pub struct SigningKey {
-    public: Jwk,
+    kid: String,
+    algorithm: Algorithm,
+    public: Option<Jwk>,
     secret: EncodingKey,
 }
 
@@ -174,27 +227,44 @@ impl SigningKey {
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, InvalidKey> {
         let secret = match algorithm {
             Algorithm::Es256 => EncodingKey::from_ec_der(der),
+            Algorithm::EdDsa => EncodingKey::from_ed_der(der),
+            Algorithm::Rs256 => EncodingKey::from_rsa_der(pkcs1(der).ok_or(InvalidKey::Malformed)?),
+            Algorithm::Hs256 => return Err(InvalidKey::Unsupported),
         };
-        let public = jwk::Jwk::from_encoding_key(&secret, algorithm.jose()).map_err(|_| InvalidKey::Malformed)?;
-        Ok(Self { public: Jwk::new(algorithm, public)?, secret })
+        let public = jwk::Jwk::from_encoding_key(&secret, jose(algorithm)).map_err(|_| InvalidKey::Malformed)?;
+        let public = Jwk::new(algorithm, public)?;
+        Ok(Self { kid: public.kid().to_owned(), algorithm, public: Some(public), secret })
+    }
+
+    /// A key for HS256. Its id is of the caller's choosing: a thumbprint would be a digest of the
+    /// secret.
+    ///
+    /// # Errors
+    /// [`InvalidKey::Malformed`] if it is shorter than 32 bytes.
+    pub fn symmetric(kid: &str, secret: &[u8]) -> Result<Self, InvalidKey> {
+        if secret.len() < 32 {
+            return Err(InvalidKey::Malformed);
+        }
+        let secret = EncodingKey::from_secret(secret);
+        Ok(Self { kid: kid.to_owned(), algorithm: Algorithm::Hs256, public: None, secret })
     }
 
     /// The key's id.
     #[must_use]
     pub fn kid(&self) -> &str {
-        self.public.kid()
+        &self.kid
     }
 
     /// How this key signs.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
-        self.public.algorithm()
+        self.algorithm
     }
 
-    /// The public half, for the JWKS.
+    /// The public half, for the JWKS; a symmetric key has none.
     #[must_use]
-    pub const fn public(&self) -> &Jwk {
-        &self.public
+    pub const fn public(&self) -> Option<&Jwk> {
+        self.public.as_ref()
     }
 
     pub(super) const fn secret(&self) -> &EncodingKey {
@@ -218,13 +288,18 @@ pub(super) struct VerifyingKey {
 impl VerifyingKey {
     fn from_jwk(public: &Jwk) -> Result<Self, InvalidKey> {
         let key = DecodingKey::from_jwk(&public.clone().into()).map_err(|_| InvalidKey::Malformed)?;
-        let bytes = key.try_get_as_bytes().map_err(|_| InvalidKey::Malformed)?;
         // A point off the curve would only fail later, once per token.
-        match public.algorithm {
-            Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes),
-        }
-        .map_err(|_| InvalidKey::Malformed)?;
-        Ok(Self { algorithm: public.algorithm, key })
+        let usable = match (public.algorithm, key.kind()) {
+            (Algorithm::Es256, DecodingKeyKind::SecretOrDer(point)) => {
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
+            }
+            (Algorithm::EdDsa, DecodingKeyKind::SecretOrDer(point)) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+            (Algorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_ok()
+            }
+            _ => false,
+        };
+        if usable { Ok(Self { algorithm: public.algorithm, key }) } else { Err(InvalidKey::Malformed) }
     }
 }
 
@@ -247,6 +322,24 @@ impl VerifyingKeys {
         Ok(Self(by_kid))
     }
 
+    /// Adds the secret of an HS256 key.
+    ///
+    /// # Errors
+    /// [`InvalidKey::DuplicateKeyId`].
+    pub fn with_secret(mut self, kid: &str, secret: &[u8]) -> Result<Self, InvalidKey> {
+        let key = VerifyingKey { algorithm: Algorithm::Hs256, key: DecodingKey::from_secret(secret) };
+        match self.0.insert(kid.to_owned(), key) {
+            None => Ok(self),
+            Some(_) => Err(InvalidKey::DuplicateKeyId),
+        }
+    }
+
+    /// Whether a token may be signed by the key of that id.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.0.contains_key(kid)
+    }
+
     pub(super) fn find(&self, kid: &str) -> Option<&VerifyingKey> {
         self.0.get(kid)
     }
@@ -263,7 +356,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::secret::ExposeSecret;
 
     fn public() -> Value {
         serde_json::to_value(generate(Algorithm::Es256).unwrap().public).unwrap()
@@ -271,12 +363,43 @@ mod tests {
 
     #[test]
     fn a_generated_key_comes_back_as_itself() {
-        let generated = generate(Algorithm::Es256).unwrap();
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
+            let generated = generate(algorithm).unwrap();
 
-        let key = SigningKey::from_pkcs8(Algorithm::Es256, generated.secret.expose_secret()).unwrap();
+            let key = SigningKey::from_pkcs8(algorithm, generated.secret.expose_secret()).unwrap();
 
-        assert_eq!(*key.public(), generated.public);
-        assert_ne!(key.kid(), generate(Algorithm::Es256).unwrap().public.kid());
+            assert_eq!(key.public(), Some(&generated.public), "{algorithm:?}");
+            assert!(VerifyingKeys::new([&generated.public]).unwrap().knows(key.kid()));
+            let cut = generated.secret.expose_secret().len() - 1;
+            assert!(SigningKey::from_pkcs8(algorithm, &generated.secret.expose_secret()[..cut]).is_err());
+        }
+        let two = [(); 2].map(|()| generate(Algorithm::Es256).unwrap());
+        assert_ne!(two[0].public.kid(), two[1].public.kid());
+    }
+
+    #[test]
+    fn a_symmetric_key_has_32_bytes_and_no_public_half() {
+        let secret = generate_secret(&Entropy::system());
+
+        let key = SigningKey::symmetric("k", secret.expose_secret()).unwrap();
+
+        assert!(key.public().is_none());
+        assert_eq!(generate(Algorithm::Hs256).unwrap_err(), InvalidKey::Unsupported);
+        assert!(SigningKey::symmetric("k", &[7; 31]).is_err());
+        assert!(SigningKey::from_pkcs8(Algorithm::Hs256, secret.expose_secret()).is_err());
+    }
+
+    #[test]
+    fn an_rsa_key_has_3072_bits_or_is_none_of_ours() {
+        let public = serde_json::to_value(generate(Algorithm::Rs256).unwrap().public).unwrap();
+        let mut members: Vec<_> = public.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"]);
+        assert_eq!(URL_SAFE_NO_PAD.decode(public["n"].as_str().unwrap()).unwrap().len(), RSA_MIN_BYTES);
+
+        let mut short = public;
+        short["n"] = json!(URL_SAFE_NO_PAD.encode([0xc1; 256]));
+        assert!(serde_json::from_value::<Jwk>(short).is_err());
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub enum Content {
     AlreadyRegistered,
     /// The password is another one now.
     PasswordChanged,
+    /// A session was ended because a spent refresh token of it came back.
+    TokenReuse,
 }
 
 impl Content {
@@ -94,6 +96,7 @@ impl Content {
             Self::AccountLocked { .. } => "account_locked",
             Self::AlreadyRegistered => "already_registered",
             Self::PasswordChanged => "password_changed",
+            Self::TokenReuse => "token_reuse",
         }
     }
 }

@@ -8,8 +8,8 @@
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`limits`] (who may ask how often), [`password`], [`sign_in`],
-//! [`session`], [`token`] (what a right
-//! answer earns), [`event`] (what is written down about it).
+//! [`session`], [`token`] (what a right answer earns), [`signing_key`] (what signs it), [`event`]
+//! (what is written down about it).
 
 pub mod account;
 pub mod app;
@@ -28,5 +28,6 @@ pub mod role;
 pub mod session;
 pub mod settings;
 pub mod sign_in;
+pub mod signing_key;
 pub mod time;
 pub mod token;

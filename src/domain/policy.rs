@@ -13,6 +13,7 @@ use super::contact::Region;
 use super::limits::LimitPolicies;
 use super::locale::Locale;
 use super::settings::{BadSetting, Settings};
+use super::signing_key::Algorithm;
 
 /// A named set of defaults and floors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,7 +124,19 @@ pub struct TokenPolicy {
     pub audience: Option<String>,
     /// Most sessions an account may have; beyond it the oldest ends.
     pub max_sessions: u32,
+    /// How new keys sign.
+    pub algorithm: Algorithm,
+    /// How long a key signs before another takes its place.
+    pub key_rotation: Duration,
+    /// How long tokens are still judged by revocations that could not be read anew; after it they
+    /// are refused.
+    pub max_stale: Duration,
+    /// Whether browsers hold the access token in a cookie.
+    pub cookie: bool,
 }
+
+/// The longest life any tenant may give an access token, and so how long a revocation matters.
+pub const LONGEST_ACCESS_LIFE: Duration = DAY;
 
 /// What proves a phone number at registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +231,10 @@ impl Policy {
                 refresh_grace: Duration::from_secs(30),
                 audience: None,
                 max_sessions: 100,
+                algorithm: Algorithm::Es256,
+                key_rotation: 90 * DAY,
+                max_stale: HOUR,
+                cookie: false,
             },
             registration_grant: GrantKind::Address,
             registration_grant_ttl: 5 * MINUTE,
@@ -240,6 +257,7 @@ impl Policy {
                     access_ttl: 10 * MINUTE,
                     refresh_idle: Some(14 * DAY),
                     max_sessions: 10,
+                    max_stale: 10 * MINUTE,
                     ..classic.tokens
                 },
                 registration_grant: GrantKind::Token,

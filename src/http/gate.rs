@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::header::{HeaderMap, ORIGIN};
+use http::{HeaderName, Method};
+use url::Url;
 
 use super::limited;
 use super::middleware::{Admitting, Hooks};
 use super::problem::{Problem, ProblemCode};
-use super::request::Request;
+use super::request::{self, Request};
 use crate::actors::accounts::{Accounts, Client};
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Caller, Sessions};
+use crate::actors::tokens::Tokens;
 use crate::clock::Clock;
 use crate::domain::limits::{LimitName, LimitSubject};
 use crate::domain::time::Timestamp;
@@ -19,6 +22,9 @@ use crate::tenant::{Claim, TenantContext, Tenants};
 
 /// Names a tenant; believed from a trusted proxy only.
 static X_TENANT: HeaderName = HeaderName::from_static("x-tenant");
+
+/// Where gateways ask about tokens.
+pub const FORWARD_AUTH: &str = "/forward-auth";
 
 /// Carries a device token; apps without a cookie jar send it.
 static X_DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
@@ -29,17 +35,34 @@ pub struct Gate {
     pub accounts: Accounts,
     /// Tokens and sessions.
     pub sessions: Sessions,
+    /// What access tokens are worth.
+    pub tokens: Tokens,
+    /// The tenants, for who does not wait until one is found.
+    pub tenants: Tenants,
     /// The time, for what is left of a wait.
     pub clock: Clock,
 }
 
 impl Gate {
-    /// The person whose access token this is.
+    /// The person whose access token this is, from the `Authorization` header or, where the tenant has
+    /// it so, from a browser's cookie. A cookie goes along with requests that other sites make, so to
+    /// change anything by it the request must come from an origin that is known (RFC 6454).
     ///
     /// # Errors
-    /// `missing_token`, `invalid_token`, or what the stores may give.
+    /// `missing_token`, `invalid_token`, `forbidden`, or what the stores may give.
     pub async fn caller(&self, tenant: &TenantContext, request: &Request) -> Result<Caller, Problem> {
-        let token = request.bearer()?.ok_or(ProblemCode::MissingToken)?;
+        let token = match request.bearer()? {
+            Some(token) => token,
+            None => {
+                let token = cookie_token(tenant, request.headers()).ok_or(ProblemCode::MissingToken)?;
+                let only_reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+                if !only_reads && !request.header(&ORIGIN).is_some_and(|origin| is_own_origin(tenant, origin)) {
+                    return Err(Problem::from(ProblemCode::Forbidden)
+                        .with_message("A cookie is taken from the tenant's own origins only."));
+                }
+                token
+            }
+        };
         let caller = self.sessions.authenticate(tenant, token).await?;
         caller.ok_or_else(|| ProblemCode::InvalidToken.into())
     }
@@ -61,6 +84,12 @@ pub struct TenantOfRequest {
 
 impl Hooks for TenantOfRequest {
     fn before(&self, request: &mut Request) -> Result<(), Problem> {
+        if request.path() == FORWARD_AUTH {
+            let tenant = tenant_of_gateway(&self.tenants, request.tenant_in_path())?;
+            request.set_tenant_slug(Arc::clone(tenant.slug()));
+            request.set_extension(tenant);
+            return Ok(());
+        }
         let header = if request.via_trusted_proxy() { request.header(&X_TENANT) } else { None };
         let claim = Claim { path: request.tenant_in_path(), host: request.host(), header };
         let tenant = self.tenants.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
@@ -73,6 +102,16 @@ impl Hooks for TenantOfRequest {
     fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
         Box::pin(limited::admit(&self.limits, request, limits))
     }
+}
+
+/// Whose tokens a gateway asks about: path or default. What its clients may set (`Host`, `X-Tenant`,
+/// forwarded headers) must not choose whose tokens are good.
+///
+/// # Errors
+/// `tenant_not_found`.
+pub(super) fn tenant_of_gateway(tenants: &Tenants, in_path: Option<&str>) -> Result<TenantContext, Problem> {
+    let claim = Claim { path: in_path, ..Claim::default() };
+    tenants.snapshot().resolve(&claim).cloned().ok_or_else(|| ProblemCode::TenantNotFound.into())
 }
 
 /// The tenant that [`TenantOfRequest`] found.
@@ -97,7 +136,32 @@ pub fn client(request: &Request, tenant: &TenantContext) -> Client {
         user_agent: request.user_agent().map(str::to_owned),
         device_token: token.map(|token| token.to_owned().into()),
         locale: request.accept_language(),
+        app: None,
     }
+}
+
+/// The access token's cookie, named as [`device_cookie`] is.
+#[must_use]
+pub fn token_cookie(tenant: &TenantContext) -> String {
+    let prefix = if tenant.is_https() { "__Host-" } else { "" };
+    format!("{prefix}guichet_token_{}", tenant.slug())
+}
+
+/// The access token in a browser's cookie, where the tenant has it so.
+pub(super) fn cookie_token<'h>(tenant: &TenantContext, headers: &'h HeaderMap) -> Option<&'h str> {
+    if !tenant.policy().tokens.cookie {
+        return None;
+    }
+    request::cookie(headers, &token_cookie(tenant)).filter(|token| !token.is_empty())
+}
+
+/// Whether a page of that origin may use the person's cookie: one of the tenant's apps, its public
+/// URL, or the platform's own.
+fn is_own_origin(tenant: &TenantContext, origin: &str) -> bool {
+    let of_url = |url: &str| Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+    tenant.apps().iter().flat_map(|app| &app.origins).any(|own| own == origin)
+        || of_url(tenant.issuer())
+        || tenant.settings().public_url.as_deref().is_some_and(of_url)
 }
 
 /// The device cookie's name. Tenants may share a host, and `__Host-` forces `Path=/`, so the slug

@@ -22,11 +22,13 @@
 //! - [`problem`]: what it answers when it could not; the one table of refusals.
 //! - [`page`]: the few HTML pages that a person opens from a mail.
 //! - [`handlers`]: one file per resource: decode, ask, encode.
+//! - [`grpc`]: token checks as Envoy asks for them, on the same port.
 //!
 //! Nothing in here decides about accounts, and nothing in here reaches a store.
 
 pub mod body;
 pub mod gate;
+pub mod grpc;
 pub mod handlers;
 pub mod limited;
 pub mod middleware;

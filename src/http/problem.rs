@@ -84,6 +84,7 @@ problems! {
     InvalidToken = UNAUTHORIZED "invalid_token" "Invalid token" "The access token is not valid.";
     MissingToken = UNAUTHORIZED "missing_token" "Authentication required" "An access token is required.";
     InsufficientUserAuthentication = UNAUTHORIZED "insufficient_user_authentication" "Sign-in too old or too weak" "A more recent authentication is required.";
+    InsufficientScope = FORBIDDEN "insufficient_scope" "Insufficient scope" "The access token does not allow this.";
     Forbidden = FORBIDDEN "forbidden" "Forbidden" "This is not allowed.";
     // Later.
     AccountBusy = TOO_MANY_REQUESTS "account_busy" "Account busy" "Too many requests for this account at once. Please try again.";
@@ -126,7 +127,10 @@ impl ProblemCode {
     /// The error code of a Bearer challenge (RFC 6750 §3.1, RFC 9470 §3).
     fn bearer_error(self) -> Option<&'static str> {
         match self {
-            Self::InvalidToken | Self::InsufficientUserAuthentication | Self::InvalidRequest => Some(self.code()),
+            Self::InvalidToken
+            | Self::InsufficientUserAuthentication
+            | Self::InsufficientScope
+            | Self::InvalidRequest => Some(self.code()),
             _ => None,
         }
     }
@@ -163,6 +167,7 @@ struct Details {
     headers: HeaderMap,
     is_challenge: bool,
     max_age: Option<Duration>,
+    scope: Option<String>,
 }
 
 impl From<ProblemCode> for Problem {
@@ -176,6 +181,7 @@ impl From<ProblemCode> for Problem {
             headers: HeaderMap::new(),
             is_challenge,
             max_age: None,
+            scope: None,
         }))
     }
 }
@@ -204,6 +210,16 @@ impl Problem {
     pub fn step_up(max_age: Duration) -> Self {
         let mut problem = Self::from(ProblemCode::InsufficientUserAuthentication);
         problem.0.max_age = Some(max_age);
+        problem
+    }
+
+    /// `insufficient_scope`: a good token that lacks one of these scopes (RFC 6750 §3.1).
+    pub fn insufficient_scope(needed: &str) -> Self {
+        let mut problem = Self::from(ProblemCode::InsufficientScope);
+        problem.0.is_challenge = true;
+        // RFC 6749 §3.3: anything else could not stand between quotes.
+        let fits = |byte: u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+        problem.0.scope = Some(needed).filter(|scope| scope.bytes().all(fits)).map(str::to_owned);
         problem
     }
 
@@ -286,7 +302,9 @@ impl Problem {
             format!(", error=\"{error}\", error_description=\"{description}\"")
         });
         let max_age = self.0.max_age.map(|age| format!(", max_age=\"{}\"", age.as_secs()));
-        let challenge = format!("Bearer realm=\"{realm}\"{}{}", error.unwrap_or_default(), max_age.unwrap_or_default());
+        let scope = self.0.scope.as_ref().map(|scope| format!(", scope=\"{scope}\""));
+        let parts: String = [error, max_age, scope].into_iter().flatten().collect();
+        let challenge = format!("Bearer realm=\"{realm}\"{parts}");
         HeaderValue::try_from(challenge).ok()
     }
 }
@@ -333,6 +351,7 @@ mod tests {
 401 invalid_token
 401 missing_token
 401 insufficient_user_authentication
+403 insufficient_scope
 403 forbidden
 429 account_busy
 429 too_many_requests
@@ -384,6 +403,12 @@ mod tests {
             "Bearer realm=\"acme\", error=\"insufficient_user_authentication\", \
              error_description=\"A more recent authentication is required\", max_age=\"300\""
         );
+        assert_eq!(
+            challenge(Problem::insufficient_scope("users:write a")),
+            "Bearer realm=\"acme\", error=\"insufficient_scope\", \
+             error_description=\"The access token does not allow this\", scope=\"users:write a\""
+        );
+        assert!(!challenge(Problem::insufficient_scope("a\"b")).contains("scope=\""));
         assert!(challenge(Problem::invalid_token_request()).contains("error=\"invalid_request\""));
     }
 

@@ -79,6 +79,13 @@ impl Reply {
         self
     }
 
+    /// The same under another status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status

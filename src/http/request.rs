@@ -3,6 +3,7 @@
 //! Everything that could be wrong with the outer form is answered here in the words of
 //! [`problem`](super::problem), so that a handler only has moves of its own.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -139,8 +140,7 @@ impl Request {
 
     /// A query parameter, decoded. Of one sent twice the first counts.
     pub fn query(&self, name: &str) -> Option<String> {
-        let query = self.parts.uri.query()?;
-        form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        query(&self.parts.uri, name).map(Cow::into_owned)
     }
 
     /// Takes the parameters of the matched pattern.
@@ -209,34 +209,12 @@ impl Request {
     /// # Errors
     /// `invalid_request` with a challenge, if it is malformed or was sent in more than one way.
     pub fn bearer(&self) -> Result<Option<&str>, Problem> {
-        let mut sent = self.parts.headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = sent.next() else { return Ok(None) };
-        let text = value.to_str().map_err(|_| Problem::invalid_token_request())?;
-        if sent.next().is_some() {
-            return Err(Problem::invalid_token_request());
-        }
-        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Ok(None);
-        }
-        let token = token.trim();
-        if !is_token68(token) || self.query("access_token").is_some() {
-            return Err(Problem::invalid_token_request());
-        }
-        Ok(Some(token))
+        bearer(&self.parts.headers, &self.parts.uri)
     }
 
     /// A cookie's value.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.parts
-            .headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(Cookie::split_parse)
-            .filter_map(Result::ok)
-            .find(|cookie| cookie.name() == name)
-            .and_then(|cookie| cookie.value_raw())
+        cookie(&self.parts.headers, name)
     }
 
     /// The `User-Agent`, if it is text.
@@ -270,17 +248,61 @@ impl fmt::Debug for Request {
     }
 }
 
+/// [`Request::bearer`] of a request that is not one yet.
+pub(super) fn bearer<'h>(headers: &'h HeaderMap, uri: &Uri) -> Result<Option<&'h str>, Problem> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = sent.next() else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::invalid_token_request())?;
+    if sent.next().is_some() {
+        return Err(Problem::invalid_token_request());
+    }
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
+    let token = token.trim();
+    if !is_token68(token) || query(uri, "access_token").is_some() {
+        return Err(Problem::invalid_token_request());
+    }
+    Ok(Some(token))
+}
+
+/// [`Request::cookie`] of a request that is not one yet.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|cookie| cookie.name() == name)
+        .and_then(|cookie| cookie.value_raw())
+}
+
+/// [`Request::query`] of a request that is not one yet.
+pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<Cow<'u, str>> {
+    form_urlencoded::parse(uri.query()?.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
 /// RFC 9110 §11.2: the alphabet of bearer tokens.
 fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
 }
 
+/// The one document whose path RFC 8414 §3.1 builds by putting the well-known part *before* the
+/// issuer's own path.
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+
 /// Takes `/t/{slug}` off a path: the slug and the rest, which always begins with `/`.
 ///
 /// Nothing is decoded, so one tenant has one spelling: `%61cme` is another, unknown slug, and
 /// `/%74/acme` no tenant's path at all.
 pub fn split_tenant(path: &str) -> (Option<&str>, &str) {
+    if let Some(slug) = path.strip_prefix(METADATA).and_then(|rest| rest.strip_prefix("/t/")) {
+        let is_one = !slug.is_empty() && !slug.contains('/');
+        return if is_one { (Some(slug), METADATA) } else { (None, path) };
+    }
     let Some(below) = path.strip_prefix("/t/") else { return (None, path) };
     let end = below.find('/').unwrap_or(below.len());
     match below.split_at_checked(end) {
@@ -329,6 +351,12 @@ mod tests {
             ("/%74/acme", None, "/%74/acme"),
             ("/t/%61cme/x", Some("%61cme"), "/x"),
             ("/t/acme%2Fx", Some("acme%2Fx"), "/"),
+            ("/.well-known/oauth-authorization-server", None, "/.well-known/oauth-authorization-server"),
+            ("/.well-known/oauth-authorization-server/t/acme", Some("acme"), "/.well-known/oauth-authorization-server"),
+            ("/t/acme/.well-known/oauth-authorization-server", Some("acme"), "/.well-known/oauth-authorization-server"),
+            ("/.well-known/oauth-authorization-server/t/", None, "/.well-known/oauth-authorization-server/t/"),
+            ("/.well-known/oauth-authorization-server/t/a/b", None, "/.well-known/oauth-authorization-server/t/a/b"),
+            ("/.well-known/jwks.json/t/acme", None, "/.well-known/jwks.json/t/acme"),
             ("/t/../x", Some(".."), "/x"),
             ("", None, ""),
             ("*", None, "*"),

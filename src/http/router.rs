@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::ALLOW;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
@@ -22,6 +22,12 @@ pub type Answer = Result<Reply, Problem>;
 type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 type Handler<S> = Arc<dyn Fn(Arc<S>, Request) -> AnswerFuture + Send + Sync>;
+
+/// Answers from memory, at once; `None`: ask the handler.
+pub type Recall<S> = fn(&S, &Uri, &HeaderMap) -> Option<Reply>;
+
+/// Has the last word on an answer, whoever gave it.
+pub type LastWord = fn(&Uri, Reply) -> Reply;
 
 /// The label of requests that no pattern matches; a raw path never becomes one.
 pub const UNMATCHED: &str = "unmatched";
@@ -36,13 +42,24 @@ pub struct Route<S> {
     pub is_hot: bool,
     /// Limits asked before the handler, in one question; none for what gateways and probes ask.
     pub limits: &'static [LimitName],
+    /// Answers what it can before a future, a timer or a line in the log is made.
+    pub recall: Option<Recall<S>>,
+    /// Has the last word, on refusals by the middleware too.
+    pub last_word: Option<LastWord>,
     handler: Handler<S>,
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        let Self { method, pattern, is_hot, limits, handler } = self;
-        Self { method: method.clone(), pattern, is_hot: *is_hot, limits, handler: handler.clone() }
+        Self {
+            method: self.method.clone(),
+            pattern: self.pattern,
+            is_hot: self.is_hot,
+            limits: self.limits,
+            recall: self.recall,
+            last_word: self.last_word,
+            handler: self.handler.clone(),
+        }
     }
 }
 
@@ -113,6 +130,24 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Lets the row added last answer from memory what it can.
+    #[must_use]
+    pub fn recall(mut self, recall: Recall<S>) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.recall = Some(recall);
+        }
+        self
+    }
+
+    /// Gives the row added last the last word on its answers.
+    #[must_use]
+    pub fn last_word(mut self, last_word: LastWord) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.last_word = Some(last_word);
+        }
+        self
+    }
+
     /// Adds the rows of another table.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
@@ -131,7 +166,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler<S> = Arc::new(move |state, request| Box::pin(handler(state, request)));
-        self.0.push(Route { method, pattern, is_hot: false, limits: &[], handler });
+        let route = Route { method, pattern, is_hot: false, limits: &[], recall: None, last_word: None, handler };
+        self.0.push(route);
         self
     }
 }

@@ -76,6 +76,33 @@ impl Default for ServerLimits {
     }
 }
 
+/// A body that can be sent.
+pub trait AnswerBody: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static {}
+
+impl<B> AnswerBody for B where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+
+/// What answers requests: never fails, and every connection has a clone.
+pub trait Serves<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Unpin + Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S, B> Serves<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Unpin + Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// The other end of the socket, placed in every request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketPeer(pub SocketAddr);
@@ -100,10 +127,8 @@ pub async fn start<S, B>(
     stop: CancellationToken,
 ) -> io::Result<Listening>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Unpin + Send + 'static,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-    B::Data: Send,
+    S: Serves<B>,
+    B: AnswerBody,
 {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
@@ -114,10 +139,8 @@ where
 
 async fn accept<S, B>(listener: TcpListener, service: S, limits: ServerLimits, stop: CancellationToken)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Unpin + Send + 'static,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-    B::Data: Send,
+    S: Serves<B>,
+    B: AnswerBody,
 {
     let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let builder = Arc::new(connection_builder(limits));
@@ -207,10 +230,8 @@ async fn serve<S, B>(
     service: S,
     leave: Leave,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
-    S::Future: Unpin + Send + 'static,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-    B::Data: Send,
+    S: Serves<B>,
+    B: AnswerBody,
 {
     // Answers are one small write: waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);

@@ -46,6 +46,10 @@ const MESSAGES: &str =
 const LOCKS: &str =
     "DELETE FROM locks WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM locks WHERE ended_at <= $1 LIMIT $2)";
 
+const KEYS: &str = "
+    DELETE FROM signing_keys WHERE (tenant_id, kid) IN
+        (SELECT tenant_id, kid FROM signing_keys WHERE state = 'gone' AND changed_at <= $1 LIMIT $2)";
+
 const AUDIT: &str = "DELETE FROM audit WHERE sequence IN (SELECT sequence FROM audit WHERE at <= $1 LIMIT $2)";
 
 /// How long the audit log is kept: a year, and a month to look back over it.
@@ -70,6 +74,8 @@ pub struct Swept {
     pub messages: u64,
     /// Locks that ended 30 days ago.
     pub locks: u64,
+    /// Signing keys that went a week ago.
+    pub keys: u64,
     /// Audit events, 400 days old.
     pub audit: u64,
 }
@@ -94,6 +100,7 @@ impl Housekeeping<'_> {
             revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
             messages: self.remove(MESSAGES, now - 7 * DAY, limit).await?,
             locks: self.remove(LOCKS, now - 30 * DAY, limit).await?,
+            keys: self.remove(KEYS, now - 7 * DAY, limit).await?,
             audit: self.remove(AUDIT, now - AUDIT_KEPT, limit).await?,
         })
     }

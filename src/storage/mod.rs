@@ -16,6 +16,7 @@
 //! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
 //! `apps::ALL`),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
+//! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
@@ -56,7 +57,7 @@ pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
-pub use signing_keys::{SigningKey, SigningKeys};
+pub use signing_keys::{KeyChange, SigningKey, SigningKeys};
 pub use tenants::{NewTenant, Tenant, TenantCreated, Tenants};
 
 use engine::Database;

@@ -11,7 +11,6 @@ use super::devices::{self, NewDevice};
 use super::engine::{Database, Tx};
 use super::error::StorageError;
 use super::notes::{self, Notes};
-use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId, TenantId};
 use crate::domain::session::{EndCause, Proof, Session};
 use crate::domain::time::Timestamp;
@@ -271,15 +270,14 @@ impl Sessions<'_> {
         tenant: TenantId,
         id: SessionId,
         cause: EndCause,
-        now: Timestamp,
-        events: &[Event],
+        notes: &Notes<'_>,
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
-        let (session, at, cause) = (id.uuid(), now.as_millis(), cause.as_str());
+        let (session, at, cause) = (id.uuid(), notes.now.as_millis(), cause.as_str());
         let ended = fetch_optional!(tx.on(), (Uuid,), END, tenant.uuid(), session, at, cause)?;
         let Some((account,)) = ended else { return Ok(false) };
         execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account)?;
-        notes::write_events(&mut tx, events).await?;
+        notes::write(&mut tx, notes).await?;
         tx.commit().await?;
         Ok(true)
     }

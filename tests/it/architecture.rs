@@ -79,6 +79,8 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["delivery"]),
     ("rustls_native_certs", &["delivery"]),
     ("matchit", &["http"]),
+    ("tonic", &["http"]),
+    ("prost", &["http"]),
     ("cookie", &["http"]),
     ("ractor", &["actors", "app"]),
     ("argon2", &["crypto"]),

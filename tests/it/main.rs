@@ -3,10 +3,12 @@
 
 mod actors;
 mod architecture;
+mod clients;
 mod config;
 mod delivery;
 mod ephemeral;
 mod flows;
+mod gateways;
 mod harness;
 mod http;
 mod limits;

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::crypto::digest;
+use crate::domain::app::FIRST_PARTY;
 use crate::domain::device::{DeviceProof, Standing, standing};
-use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::ids::{AccountId, AppId, TenantId};
 use crate::domain::limits::LimitSubject;
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
@@ -29,6 +30,8 @@ pub struct Client {
     pub device_token: Option<SecretString>,
     /// The language it asked for.
     pub locale: Option<Locale>,
+    /// The app it signs in for; none means the tenant itself.
+    pub app: Option<AppId>,
 }
 
 impl Client {
@@ -70,6 +73,11 @@ impl Client {
     ) -> Result<Lane, Failure> {
         let token_only = Self { user_agent: None, device_token: self.device_token.clone(), ..Self::default() };
         Ok(token_only.standing(deps, tenant, account).await?.lane)
+    }
+
+    /// The `client_id` its tokens are given to.
+    pub(super) fn client_id(&self) -> String {
+        self.app.map_or_else(|| FIRST_PARTY.to_owned(), |app| app.to_string())
     }
 
     /// What a person may recognise the client by later: the `User-Agent`, shortened.

@@ -3,10 +3,9 @@
 use super::Deps;
 use super::client::Client;
 use crate::actors::failure::Failure;
-use crate::actors::sessions::access_token;
+use crate::actors::sessions::{AccessToken, issue};
 use crate::crypto::digest;
 use crate::domain::account::Account;
-use crate::domain::app::FIRST_PARTY;
 use crate::domain::device::DeviceKind;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId};
@@ -87,7 +86,7 @@ pub(super) fn prepare(
         tenant: tenant.id(),
         id: SessionId::at(now, deps.entropy.bytes()),
         account,
-        client_id: FIRST_PARTY.to_owned(),
+        client_id: client.client_id(),
         proof: entry.proof,
         challenge: entry.challenge,
         device: entry.device.or(devices.first().map(|device| device.id)),
@@ -104,7 +103,7 @@ pub(super) fn prepare(
 /// Has the tenant's keys at hand before anything is spent: without them a consumed code would have
 /// bought nothing.
 pub(super) async fn have_keys(deps: &Deps, tenant: &TenantContext) -> Result<(), Failure> {
-    deps.keyring.of(tenant.id()).await.map(drop)
+    deps.keyring.of(tenant).await.map(drop)
 }
 
 /// Opens the session; `None` if its challenge already opened another, or what was judged holds no
@@ -125,7 +124,10 @@ pub(super) async fn open(
     }
     match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&[], &events)).await? {
         Opened::ChallengeSpent | Opened::Stale => Ok(None),
-        Opened::Opened { .. } => finish(deps, tenant, account.clone(), prepared).await.map(Some),
+        Opened::Opened { ended, .. } => {
+            deps.revocations.tell(tenant.id(), &ended).await;
+            finish(deps, tenant, account.clone(), prepared).await.map(Some)
+        }
     }
 }
 
@@ -136,12 +138,13 @@ pub(super) async fn finish(
     account: Account,
     prepared: Prepared,
 ) -> Result<SignedIn, Failure> {
-    let token = access_token(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session).await?;
+    let issued = issue(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session).await?;
+    let AccessToken { token, expires_in } = issued;
     Ok(SignedIn {
         account,
         token,
         refresh_token: prepared.refresh_token,
-        expires_in: tenant.policy().tokens.access_ttl.as_secs(),
+        expires_in,
         device_token: prepared.device_token,
     })
 }

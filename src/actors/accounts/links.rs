@@ -196,6 +196,7 @@ pub(super) async fn reset_password(deps: &Arc<Deps>, ask: ResetPassword) -> Resu
     match deps.storage.passwords().reset(tenant.id(), id, &phc, &notes).await? {
         Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
         Reset::Done(account) => {
+            deps.revocations.announce(tenant.id()).await;
             attempts::clear_surely(deps, tenant, account).await;
             deps.postman.dispatch_all(messages);
             Ok(ResetPasswordOutcome::Done)

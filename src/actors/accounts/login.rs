@@ -223,7 +223,9 @@ async fn strengthen(deps: &Deps, account: &Account, password: SecretString, comp
 async fn distrust(deps: &Deps, tenant: &TenantContext, account: AccountId, lane: Lane) -> Result<(), Failure> {
     if let Lane::Device(device) = lane {
         let events = [deps.event(tenant, Some(account), EventKind::DeviceForgotten, Some("hard_limit"))];
-        deps.storage.devices().forget(tenant.id(), account, device, deps.clock.now(), &events).await?;
+        if deps.storage.devices().forget(tenant.id(), account, device, deps.clock.now(), &events).await? {
+            deps.revocations.announce(tenant.id()).await;
+        }
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ use super::failure::Failure;
 use super::hasher::Hasher;
 use super::keyring::Keyring;
 use super::senders::Postman;
+use super::tokens::Revocations;
 use crate::clock::Clock;
 use crate::crypto::digest::Digests;
 use crate::domain::contact::Contact;
@@ -77,6 +78,8 @@ pub struct Deps {
     pub digests: Arc<Digests>,
     /// Signing keys.
     pub keyring: Keyring,
+    /// Which sessions have ended.
+    pub revocations: Revocations,
     /// Messages on their way.
     pub postman: Postman,
     /// The audit log, for what may be lost.

@@ -92,6 +92,7 @@ pub(super) async fn change(deps: &Deps, ask: ChangePassword) -> Result<ChangePas
         // Reset while it was compared: it is not the current one any more.
         return Ok(ChangePasswordOutcome::Refused);
     }
+    deps.revocations.announce(tenant.id()).await;
     deps.postman.dispatch_all(messages);
     Ok(ChangePasswordOutcome::Done)
 }

@@ -6,8 +6,15 @@ use crate::delivery::gsm7::{Encoding, segments};
 const UNTIL: Timestamp = Timestamp::from_millis(1_785_553_560_000);
 const LINK: &str = "https://auth.example.com/verify/AbC-123_x?a=1&b=2";
 const LOCALES: [Locale; 2] = [Locale::En, Locale::Fr];
-const MAILS: [&str; 6] =
-    ["device_code", "verification", "password_reset", "account_locked", "already_registered", "password_changed"];
+const MAILS: [&str; 7] = [
+    "device_code",
+    "verification",
+    "password_reset",
+    "account_locked",
+    "already_registered",
+    "password_changed",
+    "token_reuse",
+];
 const TEXT_MESSAGES: [&str; 3] = ["sign_in_code", "account_locked", "password_changed"];
 
 fn facts(template: &str, channel: Channel, locale: Locale) -> Facts<'_> {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::contact::Region;
 use super::locale::Locale;
 use super::policy::{GrantKind, LockoutPolicy, PasswordPolicy, Policy, Profile, TokenPolicy};
+use super::signing_key::Algorithm;
 
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
 pub use limits::{LimitSettings, LimitsSettings};
@@ -153,6 +154,14 @@ sections! {
         audience: String,
         /// Most sessions of an account.
         max_sessions: u32,
+        /// How new keys sign: `ES256`, `EdDSA`, `RS256` or `HS256`.
+        algorithm: Algorithm,
+        /// Days a key signs.
+        key_rotation: u32,
+        /// Seconds that tokens are judged by revocations that could not be read anew.
+        max_stale: u64,
+        /// Whether browsers hold the access token in a cookie.
+        cookie: bool,
     }
     /// Proof of a phone number at registration.
     RegistrationSettings {
@@ -309,5 +318,20 @@ impl TokenSettings {
         }
         let most = if set.strict { 10 } else { 1_000 };
         set.number("tokens.max_sessions", self.max_sessions, 1..=most, &mut policy.max_sessions);
+        match self.algorithm {
+            // One secret both signs and verifies: whoever can check a token can make one.
+            Some(Algorithm::Hs256) if set.strict => {
+                set.refuse("tokens.algorithm", "profile asvs-l1 demands ES256, EdDSA or RS256");
+            }
+            Some(algorithm) => policy.algorithm = algorithm,
+            None => {}
+        }
+        let mut days = 90;
+        set.number("tokens.key_rotation", self.key_rotation, 1..=365, &mut days);
+        policy.key_rotation = days * Duration::from_hours(24);
+        // A node that hears nothing must not trust a token for longer than the token itself lives.
+        policy.max_stale = policy.access_ttl;
+        set.seconds("tokens.max_stale", self.max_stale, 10..=longest, &mut policy.max_stale);
+        policy.cookie = self.cookie.unwrap_or(policy.cookie);
     }
 }

@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use crate::actors::accounts::SignedIn;
 use crate::domain::account::Account;
+use crate::domain::app::FIRST_PARTY;
 use crate::domain::contact::{EmailAddress, PhoneNumber};
+use crate::domain::ids::AppId;
 use crate::domain::password::{self, PasswordProblem};
 use crate::domain::time::{Timestamp, seconds_rounded_up};
-use crate::http::gate::device_cookie;
+use crate::http::gate::{device_cookie, token_cookie};
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -83,14 +85,17 @@ pub fn name(typed: &str, pointer: &'static str) -> Result<String, FieldError> {
     }
 }
 
-/// Whether the body names an app we know. Only the tenant's own first party exists so far.
+/// The app that the body names; none if it is the tenant itself.
 ///
 /// # Errors
 /// `unknown_client`.
-pub fn client_id(named: Option<&str>) -> Result<(), Problem> {
+pub fn app(named: Option<&str>, tenant: &TenantContext) -> Result<Option<AppId>, Problem> {
     match named {
-        None | Some(crate::domain::app::FIRST_PARTY) => Ok(()),
-        Some(_) => Err(ProblemCode::UnknownClient.into()),
+        None | Some(FIRST_PARTY) => Ok(None),
+        Some(named) => {
+            let known = named.parse().ok().and_then(|id| tenant.app(id));
+            known.map(|app| Some(app.id)).ok_or_else(|| ProblemCode::UnknownClient.into())
+        }
     }
 }
 
@@ -172,7 +177,31 @@ pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, m
         device_token: entry.device_token.as_ref().map(SecretString::expose_secret),
         user: User::from(&entry.account),
     };
-    with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref())
+    let reply = with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref());
+    with_token(reply, tenant, entry.token.expose_secret(), entry.expires_in)
+}
+
+/// Puts the access token into the browser's jar, where the tenant has it so.
+#[must_use]
+pub fn with_token(reply: Reply, tenant: &TenantContext, token: &str, expires_in: u64) -> Reply {
+    if !tenant.policy().tokens.cookie {
+        return reply;
+    }
+    let life = i64::try_from(expires_in).unwrap_or(i64::MAX);
+    let cookie = cookie::Cookie::build((token_cookie(tenant), token.to_owned()))
+        .path("/")
+        .http_only(true)
+        .secure(tenant.is_https())
+        .same_site(cookie::SameSite::Lax)
+        .max_age(cookie::time::Duration::seconds(life))
+        .build();
+    reply.with_cookie(&cookie)
+}
+
+/// Takes it out again: with the same attributes, or the browser keeps it.
+#[must_use]
+pub fn without_token(reply: Reply, tenant: &TenantContext) -> Reply {
+    with_token(reply, tenant, "", 0)
 }
 
 /// Puts a new device token into the browser's jar.

@@ -1,23 +1,75 @@
-//! The tenant's public signing keys.
+//! The tenant's public signing keys, and where its OAuth endpoints are.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
+use crate::domain::signing_key::JWKS_MAX_AGE;
 use crate::http::gate::{self, Gate};
 use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::Answer;
 
-/// `GET /.well-known/jwks.json` (RFC 7517 §8.5): may be cached for five minutes.
+/// `GET /.well-known/jwks.json` (RFC 7517 §8.5). A key is published for twice the time it may be
+/// cached before it signs.
 pub(super) async fn jwks(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let keys = gate.sessions.public_keys(&tenant).await?;
-    let body = serde_json::to_vec(&json!({ "keys": keys })).map_err(|_| ProblemCode::Internal)?;
-    let cache = HeaderValue::from_static("public, max-age=300, stale-while-revalidate=60");
-    Ok(Reply::typed(StatusCode::OK, "application/jwk-set+json", Bytes::from(body)).with_header(CACHE_CONTROL, cache))
+    let is_known = request.header(&IF_NONE_MATCH).is_some_and(|known| matches_tag(known, &keys.etag));
+    let reply = if is_known {
+        Reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::typed(StatusCode::OK, "application/jwk-set+json", keys.document)
+    };
+    let etag = HeaderValue::try_from(keys.etag).map_err(|_| ProblemCode::Internal)?;
+    Ok(reply.with_header(CACHE_CONTROL, cacheable()?).with_header(ETAG, etag))
+}
+
+/// `GET /.well-known/oauth-authorization-server` (RFC 8414), under the tenant's path or before it.
+pub(super) async fn metadata(_gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let issuer = tenant.issuer();
+    let secret = ["client_secret_basic", "client_secret_post"];
+    let secret_or_none = ["client_secret_basic", "client_secret_post", "none"];
+    let document = json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/oauth/token"),
+        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
+        "revocation_endpoint": format!("{issuer}/oauth/revoke"),
+        "token_endpoint_auth_methods_supported": secret_or_none,
+        "introspection_endpoint_auth_methods_supported": secret,
+        "revocation_endpoint_auth_methods_supported": secret_or_none,
+        "grant_types_supported": ["refresh_token"],
+        // Required even where there is no authorization endpoint.
+        "response_types_supported": [],
+    });
+    Ok(Reply::json(StatusCode::OK, &document).with_header(CACHE_CONTROL, cacheable()?))
+}
+
+fn cacheable() -> Result<HeaderValue, ProblemCode> {
+    let cache = format!("public, max-age={}, stale-while-revalidate=60", JWKS_MAX_AGE.as_secs());
+    HeaderValue::try_from(cache).map_err(|_| ProblemCode::Internal)
+}
+
+/// Whether one of the tags is ours; the weak comparison of RFC 9110 §13.1.2.
+fn matches_tag(known: &str, etag: &str) -> bool {
+    known.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_tag_is_found_in_any_list() {
+        for (known, found) in
+            [("\"a\"", true), ("W/\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false), ("a", false)]
+        {
+            assert_eq!(matches_tag(known, "\"a\""), found, "{known}");
+        }
+    }
 }

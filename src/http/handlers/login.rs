@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{body, phone};
-use crate::actors::accounts::{CodeOutcome, ConfirmDevice, LogIn, LogInOutcome, tidy_code};
+use crate::actors::accounts::{Client, CodeOutcome, ConfirmDevice, LogIn, LogInOutcome, tidy_code};
 use crate::domain::ids::ChallengeId;
 use crate::http::gate::{self, Gate};
 use crate::http::problem::{FieldError, Problem, ProblemCode};
@@ -31,7 +31,7 @@ pub(super) async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let client = gate::client(&request, &tenant);
     let body: LogInBody = request.json().await?;
-    body::client_id(body.client_id.as_deref())?;
+    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
     let email = body::email(&body.email)?;
     let password = body::password(body.password.expose_secret(), "/password")?;
     let deadline = gate.accounts.deadline();
@@ -71,7 +71,7 @@ pub(super) async fn verify_otp(gate: Arc<Gate>, mut request: Request) -> Answer 
     let tenant = gate::tenant(&request)?;
     let client = gate::client(&request, &tenant);
     let body: VerifyOtpBody = request.json().await?;
-    body::client_id(body.client_id.as_deref())?;
+    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
     let challenge = body.challenge_id.as_deref().map(challenge_id).transpose()?;
     let ask = ConfirmDevice {
         tenant: tenant.clone(),

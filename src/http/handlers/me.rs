@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::body::User;
+use super::body::{self, User};
 use crate::actors::sessions::FRESH;
 use crate::http::gate::{self, Gate};
 use crate::http::problem::{Problem, ProblemCode};
@@ -28,7 +28,7 @@ pub(super) async fn erase(gate: Arc<Gate>, request: Request) -> Answer {
         return Err(Problem::step_up(FRESH));
     }
     gate.sessions.erase(&tenant, caller.account.id).await?;
-    Ok(Reply::empty(StatusCode::NO_CONTENT))
+    Ok(body::without_token(Reply::empty(StatusCode::NO_CONTENT), &tenant))
 }
 
 /// `GET /api/auth/sessions`: where the person is signed in, newest first.
@@ -58,7 +58,7 @@ pub(super) async fn end_sessions(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     gate.sessions.end_all(&tenant, caller.account.id).await?;
-    Ok(Reply::empty(StatusCode::NO_CONTENT))
+    Ok(body::without_token(Reply::empty(StatusCode::NO_CONTENT), &tenant))
 }
 
 /// `DELETE /api/auth/sessions/{id}`: ends one of the person's own; anything else is 404.

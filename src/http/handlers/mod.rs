@@ -5,10 +5,12 @@
 //! ignore members they do not know, as the original APIs did.
 
 pub mod body;
+pub mod forward_auth;
 pub mod health;
 pub mod keys;
 pub mod login;
 pub mod me;
+pub mod oauth;
 pub mod password;
 pub mod phone;
 pub mod registration;
@@ -16,7 +18,7 @@ pub mod tokens;
 
 use http::Method;
 
-use super::gate::Gate;
+use super::gate::{FORWARD_AUTH, Gate};
 use super::router::Routes;
 use crate::domain::limits::LimitName;
 
@@ -87,4 +89,12 @@ pub fn public() -> Routes<Gate> {
         .route(Method::DELETE, "/api/auth/devices/{id}", me::forget_device)
         .limited(API)
         .route(Method::GET, "/.well-known/jwks.json", keys::jwks)
+        .route(Method::GET, "/.well-known/oauth-authorization-server", keys::metadata)
+        .route(Method::POST, "/oauth/token", oauth::token)
+        .route(Method::POST, "/oauth/introspect", oauth::introspect)
+        .route(Method::POST, "/oauth/revoke", oauth::revoke)
+        .any(FORWARD_AUTH, forward_auth::check)
+        .hot()
+        .recall(forward_auth::recall)
+        .last_word(forward_auth::finish)
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::body;
 use crate::actors::accounts::{
-    CodeOutcome, RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode, VerifyCodeOutcome,
-    tidy_code,
+    Client, CodeOutcome, RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode,
+    VerifyCodeOutcome, tidy_code,
 };
 use crate::http::gate::{self, Gate};
 use crate::http::problem::{Problem, ProblemCode};
@@ -58,7 +58,7 @@ pub(super) async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer
     let tenant = gate::tenant(&request)?;
     let client = gate::client(&request, &tenant);
     let body: VerifyCodeBody = request.json().await?;
-    body::client_id(body.client_id.as_deref())?;
+    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
     let phone = body::phone(&body.phone, &tenant)?;
     let ask = VerifyCode { tenant: tenant.clone(), phone, code: tidy_code(&body.code).into(), client };
 
@@ -101,7 +101,7 @@ pub(super) async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let client = gate::client(&request, &tenant);
     let body: RegisterBody = request.json().await?;
-    body::client_id(body.client_id.as_deref())?;
+    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
     let phone = body::phone(&body.phone, &tenant)?;
     let (first_name, last_name) =
         match (body::name(&body.first_name, "/first_name"), body::name(&body.last_name, "/last_name")) {

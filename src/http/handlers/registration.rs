@@ -67,7 +67,8 @@ fn phone_as_given(typed: &str, tenant: &TenantContext) -> Result<String, FieldEr
 pub(super) async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: RegisterBody = request.json().await?;
-    body::client_id(body.client_id.as_deref())?;
+    // Registering gives no token, but a misspelt app is told at once.
+    body::app(body.client_id.as_deref(), &tenant)?;
     let command = body.into_command(tenant.clone(), &request)?;
 
     match gate.accounts.register_email(command).await? {

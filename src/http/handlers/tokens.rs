@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::body;
 use crate::actors::sessions::RefreshOutcome;
+use crate::domain::app::FIRST_PARTY;
 use crate::http::gate::{self, Gate};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -18,22 +19,26 @@ use crate::secret::{ExposeSecret as _, SecretString};
 #[derive(Deserialize)]
 struct RefreshBody {
     refresh_token: SecretString,
+    client_id: Option<String>,
 }
 
-/// `POST /api/auth/refresh`: 200 with a new pair; 401 `invalid_token`.
+/// `POST /api/auth/refresh`: 200 with a new pair; 401 `invalid_token`. A token that was given to an app
+/// is refreshed under the app's `client_id`.
 pub(super) async fn refresh(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: RefreshBody = request.json().await?;
 
-    match gate.sessions.refresh(&tenant, &body.refresh_token).await? {
+    let client_id = body.client_id.as_deref().unwrap_or(FIRST_PARTY);
+    match gate.sessions.refresh(&tenant, client_id, &body.refresh_token).await? {
         RefreshOutcome::Refreshed { token, refresh_token, expires_in } => {
-            let body = json!({
+            let pair = json!({
                 "token": token.expose_secret(),
                 "refresh_token": refresh_token.expose_secret(),
                 "token_type": "Bearer",
                 "expires_in": expires_in,
             });
-            Ok(Reply::json(StatusCode::OK, &body).no_store())
+            let reply = Reply::json(StatusCode::OK, &pair).no_store();
+            Ok(body::with_token(reply, &tenant, token.expose_secret(), expires_in))
         }
         RefreshOutcome::Invalid => Err(ProblemCode::InvalidToken.into()),
     }
@@ -58,7 +63,7 @@ pub(super) async fn logout(gate: Arc<Gate>, mut request: Request) -> Answer {
     } else {
         gate.sessions.end(&tenant, account, session).await?;
     }
-    Ok(body::message(StatusCode::OK, "Logged out"))
+    Ok(body::without_token(body::message(StatusCode::OK, "Logged out"), &tenant))
 }
 
 fn is_about_the_token(problem: &Problem) -> bool {

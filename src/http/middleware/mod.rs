@@ -7,6 +7,7 @@
 mod admit;
 mod harden;
 mod panics;
+mod recall;
 mod request_id;
 mod trace;
 
@@ -127,6 +128,8 @@ struct Inner<S> {
     limits: RequestLimits,
     admission: Admission,
     surroundings: Surroundings,
+    /// Whether any route answers from memory.
+    has_recall: bool,
 }
 
 impl<S> Clone for FrontEnd<S> {
@@ -145,12 +148,16 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         surroundings: Surroundings,
     ) -> Self {
         let admission = Admission::new(limits.max_in_flight);
-        Self(Arc::new(Inner { router, state, hooks: Box::new(hooks), limits, admission, surroundings }))
+        let has_recall = router.routes().iter().any(|route| route.recall.is_some());
+        Self(Arc::new(Inner { router, state, hooks: Box::new(hooks), limits, admission, surroundings, has_recall }))
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too.
     async fn answer(&self, request: http::Request<Incoming>) -> Response<Full<Bytes>> {
         let inner = &*self.0;
+        if let Some(reply) = inner.recall(&request) {
+            return reply.into_response();
+        }
         let version = request.version();
         let (request, origin) = inner.receive(request);
         // The path outlives the request, which the handler takes; cloning it counts a reference.
@@ -171,6 +178,11 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
 
         let realm = trace.tenant_slug().unwrap_or(REALM);
         let mut reply = answer.unwrap_or_else(|problem| problem.into_reply(&id.instance(), realm));
+        if let Found::Route(route, _) = &found
+            && let Some(last_word) = route.last_word
+        {
+            reply = last_word(&uri, reply);
+        }
         if let Some(asked) = &mut asked {
             // On errors as well, or a browser could not read why it was refused.
             asked.tenant_slug = trace.tenant_slug_owned();

@@ -92,7 +92,7 @@ impl Drop for Trace {
 }
 
 /// A method anybody may invent must not become a label of its own.
-fn method_label(method: &Method) -> &'static str {
+pub(super) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::certificate::Certificate;
 use super::provider::{Asked, Provider, answer, options, sms};
+use crate::harness::tools::Tools;
 
 /// What `tests/fixtures/sms/sdks.py` sends.
 const TEXT: &str = "482913 est votre code. Ça & là = 100 % + \"sûr\"";
@@ -23,9 +24,8 @@ fn fixture(path: &str) -> PathBuf {
 }
 
 fn python() -> Command {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sms-sdks/bin/python");
-    assert!(python.exists(), "these tests need the vendors' SDKs: bash tests/run.sh --prepare");
-    let mut command = Command::new(python);
+    let tools = Tools::find().expect("these tests need the vendors' SDKs: bash tests/run.sh --prepare");
+    let mut command = Command::new(tools.program("python"));
     command.arg(fixture("sms/sdks.py"));
     command
 }

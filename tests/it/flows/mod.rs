@@ -7,9 +7,11 @@
 #![cfg(test)]
 
 mod account_enumeration;
+mod apps;
 mod bad_input;
 mod drain_and_restart;
 mod email_sign_in;
+mod key_rotation;
 mod locales;
 mod lockout;
 mod new_device;
@@ -20,6 +22,7 @@ mod registration_grant;
 mod secrets;
 mod sessions_and_devices;
 mod tenant_isolation;
+mod token_cookie;
 mod token_rotation;
 mod verification_links;
 

@@ -1,6 +1,6 @@
 //! Refresh tokens: every use replaces them, and a spent one that comes back ends the session.
 
-use super::{AWA, Tokens, a_person, is_good, minutes, refresh, seconds, sign_in};
+use super::{AWA, NUMBER, Tokens, a_person, a_phone_person, is_good, minutes, refresh, seconds, sign_in};
 use crate::harness::gateway::{Gateway, on_every_back_end};
 
 on_every_back_end!(
@@ -8,6 +8,7 @@ on_every_back_end!(
     within_the_grace_a_spent_token_gives_the_same_successor_again,
     a_spent_token_whose_successor_was_used_ends_the_session,
     a_spent_token_after_the_grace_ends_the_session,
+    the_owner_is_told_once_of_a_token_that_was_used_twice,
     of_parallel_refreshes_all_get_the_same_successor,
     an_access_token_ends_by_itself,
     a_session_ends_after_thirty_days_however_often_it_is_refreshed,
@@ -75,6 +76,29 @@ async fn a_spent_token_after_the_grace_ends_the_session(gateway: Gateway) {
 
     refresh(door, &successor).await.refused(401, "invalid_token");
     assert!(!is_good(door, &tokens.access).await);
+}
+
+async fn the_owner_is_told_once_of_a_token_that_was_used_twice(gateway: Gateway) {
+    let door = gateway.classic();
+    let tokens = sign_in(door, AWA, &a_person(door, AWA).await).await;
+    refresh(door, &tokens.refresh).await.expect(200);
+    gateway.clock.advance(seconds(31));
+
+    for _ in 0..3 {
+        refresh(door, &tokens.refresh).await.refused(401, "invalid_token");
+    }
+
+    assert_eq!(gateway.posted(AWA, "token_reuse").await, 1);
+    gateway.inbox.next_with(AWA, "sessions was ended").await;
+    let told = gateway.tables().await;
+    assert!(told.iter().any(|(table, row)| table == "audit" && row.contains("authn_token_reuse")));
+
+    // Who has no address is not texted: the message would tell nothing to act on.
+    let phone = a_phone_person(door, NUMBER, 4).await;
+    refresh(door, &phone.refresh).await.expect(200);
+    gateway.clock.advance(seconds(31));
+    refresh(door, &phone.refresh).await.refused(401, "invalid_token");
+    assert_eq!(gateway.posted(NUMBER, "token_reuse").await, 0);
 }
 
 async fn of_parallel_refreshes_all_get_the_same_successor(gateway: Gateway) {

@@ -16,21 +16,25 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use guichet::actors::keyring::Keyring;
 use guichet::app::{App, Keys, World};
 use guichet::clock::Clock;
 use guichet::config::{Argon2, Config};
 use guichet::crypto::digest::MasterKey;
+use guichet::crypto::seal::Sealer;
 use guichet::delivery::console::ConsoleSender;
-use guichet::domain::ids::TenantId;
+use guichet::domain::app::App as Application;
+use guichet::domain::ids::{AppId, TenantId};
 use guichet::domain::policy::Profile;
 use guichet::domain::settings::Settings;
 use guichet::entropy::Entropy;
-use guichet::storage::{NewTenant, PoolSettings, Storage, Target, TenantCreated};
+use guichet::storage::{NewTenant, Storage, Target, TenantCreated};
+use guichet::tenant::{Directory, Tenants};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use super::client::Door;
-use super::databases::TestDatabase;
+use super::client::{Call, Door};
+use super::databases::{SETTINGS, TestDatabase};
 use super::inbox::Inbox;
 use super::redis;
 
@@ -201,11 +205,96 @@ impl Gateway {
         clients.entry(address).or_insert_with(make).clone()
     }
 
-    /// The storage it runs on, opened once more.
+    /// Its storage, from outside.
     pub(crate) async fn storage(&self) -> Storage {
-        let patience = Duration::from_secs(8);
-        let pool = PoolSettings { max_connections: 1, acquire_timeout: patience, statement_timeout: patience };
-        Storage::open(&self.target, &pool).await.unwrap()
+        Storage::open(&self.target, &SETTINGS).await.unwrap()
+    }
+
+    /// Makes a tenant with such settings and waits until it is served; its id.
+    pub(crate) async fn new_tenant(
+        &self,
+        slug: &'static str,
+        profile: Profile,
+        settings: serde_json::Value,
+    ) -> TenantId {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let tenant = NewTenant {
+            id: TenantId::at(clock.now(), entropy.bytes()),
+            slug: slug.to_owned(),
+            name: slug.to_uppercase(),
+            profile,
+            settings: serde_json::from_value(settings).unwrap(),
+            domains: vec![],
+            created_at: clock.now(),
+        };
+        assert_eq!(self.storage().await.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
+        let path = format!("/t/{slug}/.well-known/jwks.json");
+        self.until(|| async { self.classic().get(&path).await.status == 200 }).await;
+        tenant.id
+    }
+
+    /// Makes an application of a tenant and waits until it is known.
+    pub(crate) async fn new_app(&self, slug: &str, audience: &str, origins: &[&str]) -> TestApp {
+        let storage = self.storage().await;
+        let tenant = storage.tenants().find_by_slug(slug).await.unwrap().unwrap();
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let secret = format!("secret/of+{audience}");
+        let app = Application {
+            id: AppId::at(clock.now(), entropy.bytes()),
+            name: audience.to_owned(),
+            audience: audience.to_owned(),
+            origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
+            secret_digest: guichet::crypto::digest::token_digest(&secret),
+            created_at: clock.now(),
+        };
+        storage.apps().create(tenant.id, &app).await.unwrap();
+        let app = TestApp { id: app.id.to_string(), secret, audience: app.audience };
+        let path = format!("/t/{slug}/oauth/introspect");
+        self.until(|| async { app.post(self.classic(), &path, &[("token", "x")]).await.status == 200 }).await;
+        app
+    }
+
+    /// Takes every step that is due for signing keys, as another node of this installation would.
+    pub(crate) async fn rotate_due_keys(&self) {
+        let storage = self.storage().await;
+        let tenants = Tenants::default();
+        tenants.replace(Directory::new(storage.tenants().all().await.unwrap(), None, PUBLIC_URL));
+        let sealer = Sealer::new(&MasterKey::from_bytes([7; 32]));
+        let keyring = Keyring::new(storage, sealer, self.clock.clone(), Entropy::system());
+        keyring.rotate_due(&tenants).await.unwrap();
+    }
+
+    /// Takes away every table that sessions, keys and people are in: whoever asks for them from now on
+    /// fails.
+    pub(crate) async fn break_storage(&self) {
+        for table in ["revocations", "signing_keys", "refresh_tokens", "sessions", "accounts"] {
+            self.execute(format!("ALTER TABLE {table} RENAME TO {table}_away")).await;
+        }
+    }
+
+    /// Runs a statement from outside.
+    pub(crate) async fn execute(&self, statement: String) {
+        match &self.target {
+            Target::Sqlite(path) => {
+                let mut link = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut link).await.unwrap();
+            }
+            Target::Postgres(url) => {
+                use guichet::secret::ExposeSecret as _;
+                let mut link = PgConnection::connect(url.expose_secret()).await.unwrap();
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut link).await.unwrap();
+            }
+        }
+    }
+
+    /// Waits until that holds.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, holds: impl Fn() -> F) {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waited.await.expect("it never comes to hold");
     }
 
     /// How many messages of one kind were ever written for somebody: exact as soon as the
@@ -215,6 +304,15 @@ impl Gateway {
         let kind = format!("\"{kind}");
         let of = |row: &str| row.contains(to) && row.replace('\\', "").contains(&kind);
         rows.iter().filter(|(table, row)| table == "outbox" && of(row)).count()
+    }
+
+    /// What another process of this installation is told, such as a command of an operator.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        use guichet::secret::ExposeSecret as _;
+        let url = self.config.database.url.as_ref().unwrap().expose_secret().to_owned();
+        // Base64 of the bytes of `MASTER_KEY`.
+        let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_owned();
+        vec![("DATABASE_URL", url), ("GUICHET_MASTER_KEY", key)]
     }
 
     /// Every row of the database, as text with blobs in hexadecimal, beside its table's name.
@@ -241,6 +339,24 @@ impl Gateway {
             kept.extend(redis::values(url.expose_secret(), &self.config.redis.key_prefix).await);
         }
         kept
+    }
+}
+
+/// An application that knows its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct TestApp {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) audience: String,
+}
+
+impl TestApp {
+    /// A form, with the app's credentials in HTTP Basic (form-encoded, as RFC 6749 §2.3.1 has it).
+    pub(crate) fn post<'g>(&self, door: Door<'g>, path: &str, form: &[(&str, &str)]) -> Call<'g> {
+        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!("{}:{}", encode(&self.id), encode(&self.secret));
+        let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+        door.form(path, form).header("authorization", &format!("Basic {pair}"))
     }
 }
 

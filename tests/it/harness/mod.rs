@@ -6,3 +6,4 @@ pub(crate) mod gateway;
 pub(crate) mod inbox;
 pub(crate) mod node;
 pub(crate) mod redis;
+pub(crate) mod tools;

@@ -162,6 +162,7 @@ pub(crate) struct Ended {
 /// A running `guichet serve`, killed with this value.
 pub(crate) struct Node {
     child: Child,
+    settings: Settings,
     public: SocketAddr,
     admin: SocketAddr,
     client: reqwest::Client,
@@ -201,7 +202,21 @@ impl Node {
             return Err(Ended { code, stderr: errors.borrow().join("\n") });
         };
         let client = reqwest::Client::builder().pool_max_idle_per_host(usize::MAX).timeout(PATIENCE);
-        Ok(Self { child, public, admin, client: client.build().unwrap(), lines, errors })
+        Ok(Self { child, settings: settings.clone(), public, admin, client: client.build().unwrap(), lines, errors })
+    }
+
+    /// Runs another command of the program with this node's settings; what it prints.
+    pub(crate) fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_guichet"))
+            .args(arguments)
+            .env_clear()
+            .envs(self.settings.variables.iter().cloned())
+            .env("GUICHET_DATA_DIR", self.settings.folder())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Where the public listener is.
@@ -272,6 +287,15 @@ impl Node {
     pub(crate) fn kill9(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends it on the spot while others still hold it; returns when its port is closed.
+    pub(crate) async fn die(&self) {
+        let sent = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        while tokio::net::TcpStream::connect(self.public).await.is_ok() {
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Asks it to stop, as an orchestrator does.

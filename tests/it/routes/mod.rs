@@ -3,5 +3,8 @@
 // The lints know a helper for a test's by this.
 #![cfg(test)]
 
+mod forward_auth;
+mod jwt_attacks;
+mod oauth;
 mod table;
 pub(crate) mod tokens;

@@ -272,7 +272,7 @@ async fn tenant_isolation(storage: Storage) {
     assert_eq!(storage.sessions().find_live_of(other, session.id, id, T0).await.unwrap(), None);
     assert_eq!(storage.sessions().find_by_refresh(other, &refresh).await.unwrap(), None);
     assert!(!storage.sessions().rotate(other, &rotation, T0).await.unwrap());
-    assert!(!storage.sessions().end(other, session.id, logout, T0, &[]).await.unwrap());
+    assert!(!storage.sessions().end(other, session.id, logout, &notes).await.unwrap());
     assert_eq!(storage.sessions().end_all(other, id, None, logout, &notes).await.unwrap(), []);
     assert_eq!(storage.sessions().list(other, id, T0).await.unwrap(), []);
     assert!(!storage.outbox().settle(other, mail.id, 1, sent, T0).await.unwrap());

@@ -6,6 +6,7 @@ mod outbox;
 mod passwords;
 mod schema;
 mod sessions;
+mod signing_keys;
 mod tenants;
 
 use std::time::Duration;

@@ -203,8 +203,9 @@ async fn an_ended_session_rotates_no_more_and_ends_once(storage: Storage) {
     let old_digest = open(&storage, &session, None).await;
     let events = [event(tenant, account.id, EventKind::AuthnTokenRevoked)];
 
-    assert!(storage.sessions().end(tenant, session.id, EndCause::Reuse, T0, &events).await.unwrap());
-    assert!(!storage.sessions().end(tenant, session.id, EndCause::Logout, T0, &events).await.unwrap());
+    let notes = Notes { events: &events, ..silent(T0) };
+    assert!(storage.sessions().end(tenant, session.id, EndCause::Reuse, &notes).await.unwrap());
+    assert!(!storage.sessions().end(tenant, session.id, EndCause::Logout, &notes).await.unwrap());
 
     let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
     assert!(!storage.sessions().rotate(tenant, &rotation, T0).await.unwrap());
@@ -307,7 +308,7 @@ async fn sweeping_removes_what_is_over_and_keeps_what_matters(storage: Storage) 
     let (over, kept) = (session(&account, T0), session(&account, T0));
     let over_refresh = open(&storage, &over, None).await;
     let old_digest = open(&storage, &kept, None).await;
-    storage.sessions().end(tenant, over.id, EndCause::Logout, T0, &[]).await.unwrap();
+    storage.sessions().end(tenant, over.id, EndCause::Logout, &silent(T0)).await.unwrap();
     let rotation = Rotation { old_digest, new_digest: digest(), sealed_successor: b"sealed" };
     storage.sessions().rotate(tenant, &rotation, T0).await.unwrap();
     super::register(&storage, &email_account(tenant, "lapsing@example.com"), &silent(T0)).await;

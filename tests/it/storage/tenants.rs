@@ -2,9 +2,9 @@
 
 use guichet::domain::event::EventKind;
 use guichet::domain::ids::AccountId;
-use guichet::storage::{SigningKey, Storage, TenantCreated};
+use guichet::storage::{Storage, TenantCreated};
 
-use super::{T0, a_tenant, event, id, new_tenant, race};
+use super::{a_tenant, event, id, new_tenant, race};
 use crate::harness::databases::on_every_database;
 
 async fn a_slug_and_a_domain_belong_to_one_tenant(storage: Storage) {
@@ -47,35 +47,6 @@ async fn another_master_key_than_the_first_is_noticed(storage: Storage) {
     assert!(!storage.meta().confirm_master_key("other").await.unwrap());
 }
 
-async fn of_many_nodes_that_make_a_tenants_first_key_one_wins(storage: Storage) {
-    let (tenant, other) = (a_tenant(&storage, "one").await, a_tenant(&storage, "other").await);
-    let key = move |n: usize| SigningKey {
-        tenant,
-        kid: format!("key-{n}"),
-        algorithm: "ES256".to_owned(),
-        sealed_private: vec![1, 2, 3],
-        public_jwk: serde_json::json!({"kty": "EC"}),
-        active: true,
-        created_at: T0,
-    };
-    let nodes = storage.clone();
-
-    let won = race(
-        20,
-        move |n| {
-            let storage = nodes.clone();
-            async move { storage.signing_keys().insert_active_if_none(&key(n)).await.unwrap() }
-        },
-        |won| *won,
-    )
-    .await;
-
-    assert_eq!(won, 1);
-    let active = storage.signing_keys().active(tenant).await.unwrap().unwrap();
-    assert_eq!(storage.signing_keys().all(tenant).await.unwrap(), [active]);
-    assert_eq!(storage.signing_keys().active(other).await.unwrap(), None);
-}
-
 async fn the_audit_log_is_paged_per_tenant(storage: Storage) {
     let (tenant, other) = (a_tenant(&storage, "one").await, a_tenant(&storage, "other").await);
     let account: AccountId = id();
@@ -95,6 +66,5 @@ on_every_database!(
     a_slug_and_a_domain_belong_to_one_tenant,
     the_default_tenant_is_made_once,
     another_master_key_than_the_first_is_noticed,
-    of_many_nodes_that_make_a_tenants_first_key_one_wins,
     the_audit_log_is_paged_per_tenant,
 );

@@ -1,0 +1,156 @@
+//! What API gateways ask before they let a request through.
+//!
+//! ```text
+//!   client ─► gateway ─► /t/{slug}/forward-auth?audience=…  ─► 200 and who it is │ 401 │ 403
+//!                └───────── on 200 only ─────────► app, with the X-Auth-… headers
+//! ```
+//!
+//! Everything here that widens or narrows is fixed by whoever configures the gateway, in the address
+//! it asks: of a parameter sent twice the first counts, so what a client may append changes nothing.
+//!
+//! | parameter | |
+//! | --- | --- |
+//! | `audience` | the token must be for it |
+//! | `scope` | the token must have all of these, separated by spaces |
+//! | `mode=strict` | never another status than 200, 401 and 403 (nginx makes 500 of them); the true one is in `X-Auth-Status` |
+//! | `preflight=allow` | CORS preflights pass without identity, by the method of the request itself |
+//! | `preflight=forwarded` | the same by `X-Forwarded-Method` from a trusted proxy: only for gateways that always set it |
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use crate::actors::tokens::{Genuine, Needs, Verdict};
+use crate::http::gate::{self, Gate, cookie_token};
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::reply::Reply;
+use crate::http::request::{self, Request, split_tenant};
+use crate::http::router::Answer;
+use crate::tenant::TenantContext;
+
+static SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
+static TENANT: HeaderName = HeaderName::from_static("x-auth-tenant");
+static SESSION: HeaderName = HeaderName::from_static("x-auth-session");
+static AUDIENCE: HeaderName = HeaderName::from_static("x-auth-audience");
+static SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
+
+/// The status that `mode=strict` hides.
+static STATUS: HeaderName = HeaderName::from_static("x-auth-status");
+
+static X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+
+/// Whose request may pass without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preflight {
+    /// Nobody's.
+    Refused,
+    /// A preflight's, by the request's own method.
+    Own,
+    /// A preflight's, by the method a trusted proxy tells.
+    Forwarded,
+}
+
+/// What the gateway's address asks for.
+struct Asked<'u> {
+    audience: Option<Cow<'u, str>>,
+    scope: Option<Cow<'u, str>>,
+    preflight: Preflight,
+}
+
+impl<'u> Asked<'u> {
+    fn of(uri: &'u Uri) -> Self {
+        let preflight = match request::query(uri, "preflight").as_deref() {
+            Some("allow") => Preflight::Own,
+            Some("forwarded") => Preflight::Forwarded,
+            _ => Preflight::Refused,
+        };
+        Self { audience: request::query(uri, "audience"), scope: request::query(uri, "scope"), preflight }
+    }
+
+    fn needs(&self) -> Needs<'_> {
+        Needs { audience: self.audience.as_deref(), scope: self.scope.as_deref() }
+    }
+}
+
+/// `ANY /forward-auth`: 200 with who it is; 401 with a challenge; 403 `insufficient_scope`; 503 while
+/// revocations are unknown.
+pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let asked = Asked::of(request.uri());
+    if is_preflight(&request, asked.preflight) {
+        return Ok(Reply::empty(StatusCode::OK).no_store());
+    }
+    let token = token(&tenant, request.headers(), request.uri())?.ok_or(ProblemCode::MissingToken)?;
+    match gate.tokens.check(&tenant, token, asked.needs()).await? {
+        Verdict::Good(genuine) => Ok(identity(&tenant, &genuine).ok_or(ProblemCode::Internal)?),
+        Verdict::Invalid => Err(ProblemCode::InvalidToken.into()),
+        Verdict::InsufficientScope => Err(Problem::insufficient_scope(asked.scope.as_deref().unwrap_or_default())),
+    }
+}
+
+/// A token seen before that is still good: answered at once. Everything else is [`check`]'s.
+pub(super) fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
+    let tenant = gate::tenant_of_gateway(&gate.tenants, split_tenant(uri.path()).0).ok()?;
+    let token = token(&tenant, headers, uri).ok()??;
+    let asked = Asked::of(uri);
+    match gate.tokens.recall(&tenant, token, asked.needs())? {
+        Verdict::Good(genuine) => identity(&tenant, &genuine),
+        Verdict::Invalid | Verdict::InsufficientScope => None,
+    }
+}
+
+/// Every identity header stands on every answer, empty where it says nothing: what a client sent under
+/// its name is overwritten. Under `mode=strict` the status is one that every gateway knows.
+pub(in crate::http) fn finish(uri: &Uri, mut reply: Reply) -> Reply {
+    for name in [&SUBJECT, &TENANT, &SESSION, &AUDIENCE, &SCOPE] {
+        reply.headers_mut().entry(name).or_insert(HeaderValue::from_static(""));
+    }
+    if request::query(uri, "mode").as_deref() != Some("strict") {
+        return reply;
+    }
+    let truth = reply.status();
+    let shown = match truth {
+        StatusCode::OK | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => truth,
+        // A token that cannot be read: the challenge says so.
+        StatusCode::BAD_REQUEST => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::FORBIDDEN,
+    };
+    reply.headers_mut().insert(&STATUS, HeaderValue::from(truth.as_u16()));
+    reply.with_status(shown)
+}
+
+/// The token of the request; a bearer token goes before a cookie, good or not.
+fn token<'h>(tenant: &TenantContext, headers: &'h HeaderMap, uri: &Uri) -> Result<Option<&'h str>, Problem> {
+    Ok(request::bearer(headers, uri)?.or_else(|| cookie_token(tenant, headers)))
+}
+
+fn identity(tenant: &TenantContext, genuine: &Genuine) -> Option<Reply> {
+    let value = |bytes: &Bytes| HeaderValue::from_maybe_shared(bytes.clone()).ok();
+    let reply = Reply::empty(StatusCode::OK)
+        .no_store()
+        .with_header(SUBJECT.clone(), value(&genuine.subject)?)
+        .with_header(TENANT.clone(), HeaderValue::try_from(&**tenant.slug()).ok()?)
+        .with_header(SESSION.clone(), value(&genuine.session)?)
+        .with_header(AUDIENCE.clone(), value(&genuine.audience)?)
+        .with_header(SCOPE.clone(), value(&genuine.scope)?);
+    Some(reply)
+}
+
+/// Whether this is a CORS preflight (Fetch §3.2.2) that may pass.
+fn is_preflight(request: &Request, allowed: Preflight) -> bool {
+    let is_options = match allowed {
+        Preflight::Refused => false,
+        Preflight::Own => request.method() == Method::OPTIONS,
+        Preflight::Forwarded => {
+            let mut told = request.headers().get_all(&X_FORWARDED_METHOD).iter();
+            let told = (told.next(), told.next());
+            request.via_trusted_proxy() && matches!(told, (Some(method), None) if method == "OPTIONS")
+        }
+    };
+    is_options
+        && request.headers().contains_key(ORIGIN)
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
