@@ -6,11 +6,12 @@
 //!                            └ secrets only sealed ([`Sealed`]): the document never holds a plain one
 //! ```
 //!
-//! One file per large section: [`channels`] says how messages leave. Every number's legal range
+//! One file per large section: [`channels`] says how messages leave, [`templates`] what they say. Every number's legal range
 //! stands beside the section that sets it.
 
 pub mod channels;
 mod sealed;
+pub mod templates;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::policy::{GrantKind, LockoutPolicy, PasswordPolicy, Policy, Profile, T
 
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
 pub use sealed::Sealed;
+pub use templates::{TemplateName, TemplateSettings};
 
 /// A setting that cannot be taken, named by its path in the settings document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,9 @@ pub struct Settings {
     /// How text messages leave, and where they may go.
     #[serde(skip_serializing_if = "is_unset")]
     pub sms: SmsSettings,
+    /// Texts of its own.
+    #[serde(skip_serializing_if = "is_unset")]
+    pub templates: TemplateSettings,
 }
 
 fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
@@ -226,6 +231,7 @@ impl Settings {
         }
         self.email.check(&mut set);
         self.sms.check(&mut set);
+        self.templates.check(&mut set);
     }
 }
 

@@ -5,3 +5,5 @@
 mod mail_server;
 #[cfg(test)]
 mod smtp;
+#[cfg(test)]
+mod templates;
