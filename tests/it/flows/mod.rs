@@ -13,6 +13,7 @@ mod email_sign_in;
 mod locales;
 mod lockout;
 mod new_device;
+mod own_words;
 mod password_change;
 mod password_reset;
 mod phone_sign_in;
