@@ -44,6 +44,10 @@ pub const HASH_QUEUE_DEPTH: &str = "guichet_hash_queue_depth";
 pub const OUTBOX_DEPTH: &str = "guichet_outbox_depth";
 /// Gauge: age of the oldest unsettled message, in seconds.
 pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
+/// Counter: messages sent in built-in words because the tenant's own could not be used.
+pub const TEMPLATE_FALLBACKS: &str = "guichet_template_fallbacks_total";
+/// Counter: messages sent in built-in words because the tenant's own are in another language only.
+pub const TEMPLATE_LOCALE_MISSING: &str = "guichet_template_locale_missing_total";
 /// Counter: requests. Labels: `route` (its pattern), `method`, `status` (499: the client left before
 /// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
@@ -203,7 +207,15 @@ impl Metrics {
 
 /// A counter that appears only with its first event looks broken, and rates over it are wrong.
 fn show_from_the_start() {
-    for name in [PASSWORD_VERIFICATIONS, CODE_COMPARISONS, LIMITS_SKIPPED, LIMITS_WITHOUT_STORE, SPRAYS] {
+    for name in [
+        PASSWORD_VERIFICATIONS,
+        CODE_COMPARISONS,
+        LIMITS_SKIPPED,
+        LIMITS_WITHOUT_STORE,
+        SPRAYS,
+        TEMPLATE_FALLBACKS,
+        TEMPLATE_LOCALE_MISSING,
+    ] {
         metrics::counter!(name).absolute(0);
     }
     for name in [RESIDENT_ACCOUNTS, HASH_QUEUE_DEPTH, OUTBOX_DEPTH, OUTBOX_OLDEST_SECONDS] {
@@ -218,6 +230,8 @@ fn describe() {
     describe_gauge!(HASH_QUEUE_DEPTH, "Hashes waiting for a thread.");
     describe_gauge!(OUTBOX_DEPTH, "Messages not yet settled.");
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
+    describe_counter!(TEMPLATE_FALLBACKS, "Messages in built-in words because the tenant's own could not be used.");
+    describe_counter!(TEMPLATE_LOCALE_MISSING, "Messages in built-in words for want of the tenant's in that language.");
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(

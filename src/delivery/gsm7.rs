@@ -2,8 +2,8 @@
 //!
 //! One character outside the GSM 7-bit alphabet (3GPP TS 23.038 §6.2.1) turns the whole message
 //! into UCS-2: 70 characters instead of 160, and two or three times the price. `é è à ù` are
-//! inside; `ê ç ô î û` and curly quotes are not. [`super::template`] uses this at render time,
-//! and the tests hold every built-in template to one segment.
+//! inside; `ê ç ô î û` and curly quotes are not. [`super::template`] uses this at render time
+//! and when a tenant's text is saved, and the tests hold every built-in template to one segment.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -16,12 +16,23 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 const EXTENSION: &str = "^{}\\[~]|€";
 
 /// How a phone network will carry a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
     /// 160 septets alone, 153 in each part of several.
     Gsm7,
     /// 70 UTF-16 units alone, 67 in each part of several.
     Ucs2,
+}
+
+impl Encoding {
+    /// `GSM-7` or `UCS-2`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gsm7 => "GSM-7",
+            Self::Ucs2 => "UCS-2",
+        }
+    }
 }
 
 /// Septets of one character, or `None` if it is outside the alphabet.

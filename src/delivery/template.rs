@@ -1,25 +1,46 @@
 //! Turns a message's facts into words: one language, whole, with nothing typed by a person in it.
 //!
+//! ```text
+//!  tenant's own text (overrides) ──► promises kept? ──► last line of a code ──► Rendered
+//!     none, or it fails ─► built-in, whole ─────────────────┘
+//!  at save: check ─ the same rendering, with every kind of sample value
+//! ```
+//!
 //! The built-in templates lie in `templates/<template>.<locale>.<part>`, where the part is
 //! `subject.txt`, `txt` and `html` for a mail and `sms.txt` for an SMS. They are compiled at
 //! start-up; an undefined variable is an error, never an empty gap. The only name in a message
 //! is the tenant's: names that strangers can choose make mails a phishing vehicle.
 //!
-//! The renderer, not the template, keeps what machines rely on: the code opens the text, a link
-//! stands alone on its line, an SMS stays in the GSM alphabet, and its last line binds the code to
-//! the tenant's domain (WICG "Origin-bound one-time codes", what phones fill in from).
+//! A tenant may word each message otherwise ([`grammar`] says with what, [`check`](mod@check) judges
+//! it before it is saved). What machines rely on is kept by the renderer and by [`promises`], not by
+//! whoever writes the text: the code is the first number of its length, a link stands alone on its
+//! line, and the last line of an SMS binds the code to the tenant's domain (WICG "Origin-bound
+//! one-time codes", what phones fill in from).
 
+mod built_in;
+pub mod check;
+mod grammar;
+mod overrides;
+mod promises;
+mod words;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, Timelike};
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, Value};
 
+pub use self::check::{BadTemplate, BuiltIn, Draft, Letterhead, Preview, SmsCost, built_in_texts};
+pub use self::overrides::Own;
+use self::overrides::Shelf;
 use super::{Rendered, gsm7};
+use crate::domain::contact::ContactKind;
 use crate::domain::locale::Locale;
 use crate::domain::message::Channel;
+use crate::domain::settings::templates::{Carries, TemplateName};
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 /// Stands in for a tenant's name that is empty or cannot be spelled in an SMS.
 const PRODUCT_NAME: &str = "guichet";
@@ -29,93 +50,6 @@ const MAX_SMS_NAME: usize = 30;
 
 /// Characters a tenant's name may take in a mail.
 const MAX_MAIL_NAME: usize = 80;
-
-const MONTHS_EN: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const MONTHS_FR: [&str; 12] = [
-    "janvier",
-    "février",
-    "mars",
-    "avril",
-    "mai",
-    "juin",
-    "juillet",
-    "août",
-    "septembre",
-    "octobre",
-    "novembre",
-    "décembre",
-];
-
-macro_rules! built_in {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("templates/", $name)))),*]
-    };
-}
-
-const BUILT_IN: &[(&str, &str)] = built_in![
-    "account_locked.en.html",
-    "account_locked.en.sms.txt",
-    "account_locked.en.subject.txt",
-    "account_locked.en.txt",
-    "account_locked.fr.html",
-    "account_locked.fr.sms.txt",
-    "account_locked.fr.subject.txt",
-    "account_locked.fr.txt",
-    "already_registered.en.html",
-    "already_registered.en.subject.txt",
-    "already_registered.en.txt",
-    "already_registered.fr.html",
-    "already_registered.fr.subject.txt",
-    "already_registered.fr.txt",
-    "device_code.en.html",
-    "device_code.en.subject.txt",
-    "device_code.en.txt",
-    "device_code.fr.html",
-    "device_code.fr.subject.txt",
-    "device_code.fr.txt",
-    "layout.html",
-    "password_changed.en.html",
-    "password_changed.en.sms.txt",
-    "password_changed.en.subject.txt",
-    "password_changed.en.txt",
-    "password_changed.fr.html",
-    "password_changed.fr.sms.txt",
-    "password_changed.fr.subject.txt",
-    "password_changed.fr.txt",
-    "password_reset.en.html",
-    "password_reset.en.subject.txt",
-    "password_reset.en.txt",
-    "password_reset.fr.html",
-    "password_reset.fr.subject.txt",
-    "password_reset.fr.txt",
-    "sign_in_code.en.sms.txt",
-    "sign_in_code.fr.sms.txt",
-    "token_reuse.en.html",
-    "token_reuse.en.subject.txt",
-    "token_reuse.en.txt",
-    "token_reuse.fr.html",
-    "token_reuse.fr.subject.txt",
-    "token_reuse.fr.txt",
-    "verification.en.html",
-    "verification.en.subject.txt",
-    "verification.en.txt",
-    "verification.fr.html",
-    "verification.fr.subject.txt",
-    "verification.fr.txt",
-];
 
 /// What a message is rendered from. `Debug` shows neither the code nor the link.
 #[derive(Clone, Copy)]
@@ -139,6 +73,21 @@ pub struct Facts<'a> {
     pub valid_for: Option<Duration>,
     /// When a lock ends.
     pub until: Option<Timestamp>,
+    /// When what the message tells of happened.
+    pub at: Option<Timestamp>,
+    /// The device it happened on, in guichet's own words, never the client's.
+    pub device: Option<&'a str>,
+    /// The address prefix it came from (/24 or /48).
+    pub network: Option<&'a str>,
+    /// Which contact is another one now.
+    pub changed: Option<ContactKind>,
+}
+
+impl Facts<'_> {
+    /// Whether the message is nothing without its link.
+    fn link_is_needed(&self) -> bool {
+        TemplateName::from_name(self.template).is_some_and(|name| name.carries() == Carries::Link)
+    }
 }
 
 impl fmt::Debug for Facts<'_> {
@@ -178,7 +127,8 @@ pub enum TemplateError {
 
 /// The compiled templates. Made once, shared by all senders.
 pub struct Templates {
-    environment: Environment<'static>,
+    built_in: Environment<'static>,
+    own: Shelf,
 }
 
 impl fmt::Debug for Templates {
@@ -193,85 +143,164 @@ impl Templates {
     /// # Errors
     /// [`TemplateError::Broken`] names the first that does not compile.
     pub fn new() -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        // With it on, an error quotes the variables, codes included.
-        environment.set_debug(false);
-        for (name, source) in BUILT_IN {
-            environment.add_template(name, source).map_err(|error| broken(name, &error))?;
-        }
-        Ok(Self { environment })
+        Ok(Self { built_in: built_in::environment()?, own: Shelf::default() })
     }
 
-    /// Renders one message, whole, in one language.
+    /// Renders one message, whole, in one language: in the tenant's own words if it has some, which
+    /// stand or fall together, else in the built-in ones.
     ///
     /// # Errors
     /// [`TemplateError`]: trying again with the same facts cannot help.
-    pub fn render(&self, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
-        check(facts)?;
+    pub fn render(&self, facts: &Facts<'_>, own: Option<Own<'_>>) -> Result<Rendered, TemplateError> {
+        well_formed(facts)?;
+        let rendered = match own.and_then(|own| self.in_own_words(facts, own)) {
+            Some(rendered) => rendered,
+            None => self.compose(None, facts)?,
+        };
+        Ok(with_origin(rendered, facts))
+    }
+
+    fn in_own_words(&self, facts: &Facts<'_>, own: Own<'_>) -> Option<Rendered> {
+        let compiled = self.own.get(own)?;
+        let has = |locale| compiled.has(facts.template, facts.channel, locale);
+        if !has(facts.locale) {
+            // Its words in another language are worse than the built-in's in the reader's.
+            if [Locale::En, Locale::Fr].into_iter().any(has) {
+                metrics::counter!(telemetry::TEMPLATE_LOCALE_MISSING).increment(1);
+            }
+            return None;
+        }
+        let rendered = self.compose(Some(&compiled.environment), facts);
+        let problem = match rendered.map(|rendered| promises::kept(&rendered, facts).map(|()| rendered)) {
+            Ok(Ok(rendered)) => return Some(rendered),
+            Ok(Err(broken)) => format!("{}: {}", broken.part, broken.reason),
+            Err(error) => error.to_string(),
+        };
+        metrics::counter!(telemetry::TEMPLATE_FALLBACKS).increment(1);
+        tracing::warn!(
+            tenant.id = %own.tenant,
+            message.template = facts.template,
+            locale = facts.locale.tag(),
+            error = problem,
+            "a tenant's text cannot be used: the built-in is sent"
+        );
+        None
+    }
+
+    /// The message without the last line of a code: each part from `own` if it is there.
+    fn compose(&self, own: Option<&Environment<'_>>, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
         match facts.channel {
-            Channel::Sms => self.render_sms(facts),
-            Channel::Email => self.render_mail(facts),
+            Channel::Sms => self.compose_sms(own, facts),
+            Channel::Email => self.compose_mail(own, facts),
         }
     }
 
-    fn render_sms(&self, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
+    fn compose_sms(&self, own: Option<&Environment<'_>>, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
         let name = gsm7::transliterate(&one_line(facts.tenant_name), MAX_SMS_NAME).filter(|name| !name.is_empty());
         let variables = variables(facts, name.as_deref().unwrap_or(PRODUCT_NAME));
-        let mut text = self.part(facts, "sms.txt", &variables)?;
-        if let (Some(domain), Some(code)) = (facts.domain.filter(|domain| is_host(domain)), facts.code) {
-            text.push_str("\n\n@");
-            text.push_str(domain);
-            text.push_str(" #");
-            text.push_str(code);
-        }
+        let text = self.part(own, facts, "sms.txt", &variables)?;
         Ok(Rendered { subject: None, text, html: None })
     }
 
-    fn render_mail(&self, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
+    fn compose_mail(&self, own: Option<&Environment<'_>>, facts: &Facts<'_>) -> Result<Rendered, TemplateError> {
         let name: String = one_line(facts.tenant_name).chars().take(MAX_MAIL_NAME).collect();
         let mut variables = variables(facts, if name.is_empty() { PRODUCT_NAME } else { &name });
-        let subject = self.part(facts, "subject.txt", &variables)?;
-        let text = self.part(facts, "txt", &variables)?;
+        let subject = self.part(own, facts, "subject.txt", &variables)?;
+        let text = self.part(own, facts, "txt", &variables)?;
         variables.insert("subject", Value::from(subject.as_str()));
-        let html = self.part(facts, "html", &variables)?;
+        if let Some(link) = facts.link {
+            variables.insert("link", Value::from_safe_string(as_attribute(link)));
+        }
+        let has = |part| own.is_some_and(|own| own.get_template(&file_name(facts, part)).is_ok());
+        let html = if has("txt") && !has("html") {
+            variables.insert("paragraphs", paragraphs(&text, facts.link));
+            self.rendered("plain.html", None, &variables)?
+        } else {
+            self.part(own, facts, "html", &variables)?
+        };
         Ok(Rendered { subject: Some(subject), text, html: Some(html) })
     }
 
-    fn part(&self, facts: &Facts<'_>, part: &str, variables: &Variables) -> Result<String, TemplateError> {
-        let name = format!("{}.{}.{part}", facts.template, facts.locale.tag());
-        let Ok(template) = self.environment.get_template(&name) else {
-            return Err(TemplateError::Missing { name });
+    fn part(
+        &self,
+        own: Option<&Environment<'_>>,
+        facts: &Facts<'_>,
+        part: &str,
+        variables: &Variables,
+    ) -> Result<String, TemplateError> {
+        self.rendered(&file_name(facts, part), own, variables)
+    }
+
+    fn rendered(
+        &self,
+        name: &str,
+        own: Option<&Environment<'_>>,
+        variables: &Variables,
+    ) -> Result<String, TemplateError> {
+        let template = own.and_then(|own| own.get_template(name).ok());
+        let Some(template) = template.or_else(|| self.built_in.get_template(name).ok()) else {
+            return Err(TemplateError::Missing { name: name.to_owned() });
         };
-        template.render(variables.clone()).map_err(|error| broken(&name, &error))
+        template.render(variables.clone()).map_err(|error| broken(name, &error))
     }
 }
 
 type Variables = BTreeMap<&'static str, Value>;
 
+fn file_name(facts: &Facts<'_>, part: &str) -> String {
+    format!("{}.{}.{part}", facts.template, facts.locale.tag())
+}
+
 /// The facts under the names that templates use; a fact not given stays undefined.
 fn variables(facts: &Facts<'_>, tenant: &str) -> Variables {
     let mut variables = Variables::from([("tenant", Value::from(tenant)), ("locale", Value::from(facts.locale.tag()))]);
-    if let Some(code) = facts.code {
-        variables.insert("code", Value::from(code));
-    }
-    if let Some(link) = facts.link {
-        variables.insert("link", Value::from(link));
-        // `check` left `&` as the only character that means something in HTML; escaping every
-        // slash as well, as the engine does, would only make the source hard to read.
-        variables.insert("href", Value::from_safe_string(link.replace('&', "&amp;")));
-    }
-    if let Some(length) = facts.valid_for {
-        variables.insert("valid_for", Value::from(in_words(length, facts.locale)));
-    }
-    if let Some(until) = facts.until {
-        variables.insert("until", Value::from(date(until, facts.locale)));
-        variables.insert("until_short", Value::from(short_date(until, facts.locale)));
+    let date = |moment| match facts.channel {
+        Channel::Sms => words::short_date(moment, facts.locale),
+        Channel::Email => words::date(moment, facts.locale),
+    };
+    let texts: [(&'static str, Option<Cow<'_, str>>); 8] = [
+        ("code", facts.code.map(Cow::from)),
+        ("link", facts.link.map(Cow::from)),
+        ("valid_for", facts.valid_for.map(|length| words::in_words(length, facts.locale).into())),
+        ("until", facts.until.map(|until| date(until).into())),
+        ("at", facts.at.map(|at| date(at).into())),
+        ("device", facts.device.map(|device| one_line(device).into())),
+        ("network", facts.network.map(Cow::from)),
+        ("changed", facts.changed.map(|kind| words::contact(kind, facts.locale).into())),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            variables.insert(name, Value::from(text.as_ref()));
+        }
     }
     variables
 }
 
-fn check(facts: &Facts<'_>) -> Result<(), TemplateError> {
+/// A plain text's paragraphs, each with its lines, each with whether it is the link.
+fn paragraphs(text: &str, link: Option<&str>) -> Value {
+    let line = |line: &str| Value::from(vec![Value::from(line), Value::from(link == Some(line))]);
+    let paragraph = |paragraph: &str| Value::from(paragraph.lines().map(line).collect::<Vec<_>>());
+    let filled = text.split("\n\n").map(|paragraph| paragraph.trim_matches('\n')).filter(|one| !one.is_empty());
+    Value::from(filled.map(paragraph).collect::<Vec<_>>())
+}
+
+/// `well_formed` left `&` as the only character that means something in HTML; escaping every slash
+/// as well, as the engine does, would only make the source hard to read.
+fn as_attribute(link: &str) -> String {
+    link.replace('&', "&amp;")
+}
+
+/// Writes the last line, by which phones know where an SMS code belongs.
+fn with_origin(mut rendered: Rendered, facts: &Facts<'_>) -> Rendered {
+    if facts.channel == Channel::Sms
+        && let (Some(domain), Some(code)) = (facts.domain.filter(|domain| is_host(domain)), facts.code)
+    {
+        rendered.text = format!("{}\n\n@{domain} #{code}", rendered.text.trim_end());
+    }
+    rendered
+}
+
+fn well_formed(facts: &Facts<'_>) -> Result<(), TemplateError> {
     let digits = |code: &str| !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
     if !facts.code.is_none_or(digits) {
         return Err(TemplateError::Malformed { fact: "code" });
@@ -301,43 +330,6 @@ fn one_line(name: &str) -> String {
         if c.is_control() || directs { ' ' } else { c }
     };
     name.chars().map(visible).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Whole hours, else the nearest minute: a message leaves some milliseconds into its life, and
-/// "4 minutes" for a code of five would be pedantry.
-fn in_words(length: Duration, locale: Locale) -> String {
-    let minutes = ((length.as_secs() + 30) / 60).max(1);
-    let (count, one, many) = match (minutes.is_multiple_of(60), locale) {
-        (true, Locale::En) => (minutes / 60, "hour", "hours"),
-        (true, Locale::Fr) => (minutes / 60, "heure", "heures"),
-        (false, _) => (minutes, "minute", "minutes"),
-    };
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// `22 November 2026 at 03:06 UTC`, `22 novembre 2026 à 3 h 06 UTC`.
-fn date(moment: Timestamp, locale: Locale) -> String {
-    let at = DateTime::from_timestamp_millis(moment.as_millis()).unwrap_or_default();
-    let month = |names: [&'static str; 12]| names.get(at.month0() as usize).copied().unwrap_or_default();
-    let (day, year, hour, minute) = (at.day(), at.year(), at.hour(), at.minute());
-    match locale {
-        Locale::En => format!("{day} {} {year} at {hour:02}:{minute:02} UTC", month(MONTHS_EN)),
-        Locale::Fr => {
-            let first = if day == 1 { "er" } else { "" };
-            format!("{day}{first} {} {year} à {hour} h {minute:02} UTC", month(MONTHS_FR))
-        }
-    }
-}
-
-/// The same for an SMS: `22 Nov 2026 03:06 UTC`, and `22/11/2026 03:06 UTC` since `août` is not
-/// in the GSM alphabet.
-fn short_date(moment: Timestamp, locale: Locale) -> String {
-    let at = DateTime::from_timestamp_millis(moment.as_millis()).unwrap_or_default();
-    let form = match locale {
-        Locale::En => "%-d %b %Y %H:%M UTC",
-        Locale::Fr => "%d/%m/%Y %H:%M UTC",
-    };
-    at.format(form).to_string()
 }
 
 fn broken(name: &str, error: &minijinja::Error) -> TemplateError {

@@ -87,9 +87,28 @@ ids! {
     KeyId,
 }
 
+impl MessageId {
+    /// When the message was written, and with it the fact it tells of; `None` for an id that was
+    /// not made by [`at`](Self::at).
+    #[must_use]
+    pub fn written_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let millis = seconds.checked_mul(1_000)?.checked_add(u64::from(nanos / 1_000_000))?;
+        i64::try_from(millis).ok().map(Timestamp::from_millis)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_knows_when_it_was_written() {
+        let now = Timestamp::from_millis(1_785_553_560_123);
+
+        assert_eq!(MessageId::at(now, [7; 10]).written_at(), Some(now));
+        assert_eq!(MessageId::random([7; 16]).written_at(), None);
+    }
 
     #[test]
     fn ids_made_later_sort_later() {

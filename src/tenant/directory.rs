@@ -66,10 +66,7 @@ impl Directory {
         if self.slug_of_host.is_empty() {
             return None;
         }
-        let name = host
-            .rsplit_once(':')
-            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
-        let slug = self.slug_of_host.get(name.trim_end_matches('.').to_ascii_lowercase().as_str())?;
+        let slug = self.slug_of_host.get(host.trim_end_matches('.').to_ascii_lowercase().as_str())?;
         self.by_slug(slug)
     }
 

@@ -60,11 +60,16 @@ impl TenantContext {
         self.0.domains.first().map(String::as_str)
     }
 
-    /// The token's `iss`, `{platform url}/t/{slug}`, whichever way the tenant was named; links in
-    /// messages begin with it too, never with a `Host` header.
+    /// The token's `iss`, `{platform url}/t/{slug}`, whichever way the tenant was named.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
+    }
+
+    /// What links in messages begin with: its `public_url`, else its issuer, never a `Host` header.
+    #[must_use]
+    pub fn link_base(&self) -> &str {
+        self.0.settings.public_url.as_deref().unwrap_or(&self.0.issuer).trim_end_matches('/')
     }
 
     /// Whether people reach it over https, which decides the names of cookies.

@@ -12,7 +12,7 @@ use super::directory::Directory;
 pub struct Claim<'a> {
     /// From `/t/{slug}`.
     pub path: Option<&'a str>,
-    /// The `Host` header or `:authority`, port included or not.
+    /// The `Host` header or `:authority`, without its port.
     pub host: Option<&'a str>,
     /// The `X-Tenant` header, if a trusted proxy sent it.
     pub header: Option<&'a str>,
@@ -62,7 +62,7 @@ mod tests {
     fn every_way_of_naming_a_tenant_and_their_order() {
         let tenants = vec![tenant(1, "default", &[]), tenant(2, "acme", &["auth.acme.test"]), tenant(3, "other", &[])];
         let directory = Directory::new(tenants, Some("default"), "https://id.test");
-        let acme_domain = Some("AUTH.acme.test:443");
+        let acme_domain = Some("AUTH.acme.test.");
         let cases = [
             (Claim::default(), Some("default")),
             (Claim { path: Some("acme"), ..Claim::default() }, Some("acme")),

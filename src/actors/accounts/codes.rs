@@ -26,6 +26,8 @@ pub(super) struct CodeSend<'a> {
     pub to: Destination,
     pub lane: Lane,
     pub locale: Option<Locale>,
+    /// The version of the password it is sent after: a reset voids the code.
+    pub credential: Option<i64>,
 }
 
 /// Whose book counts it, and where it goes.
@@ -74,7 +76,7 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
         SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
         SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
     };
-    let code = CodeRef::from(&challenge);
+    let code = CodeRef { credential: send.credential, ..CodeRef::from(&challenge) };
     let content = match send.purpose {
         CodePurpose::PhoneSignIn => Content::SignInCode(code),
         CodePurpose::NewDevice => Content::DeviceCode(code),
@@ -95,6 +97,8 @@ pub(super) struct Answer<'a> {
     pub lane: Lane,
     pub wanted: Option<ChallengeId>,
     pub code: &'a str,
+    /// The version of the password as it is now, where the code was sent after one.
+    pub credential: Option<i64>,
 }
 
 /// What an answer is worth.
@@ -128,6 +132,7 @@ pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, F
         contact: answer.to.contact.as_str(),
         challenge: challenge.id,
         length: challenge.length,
+        credential: answer.credential,
     };
     let Some(expected) = deps.digests.code(&challenge.key_id, &derivation) else { return Ok(Checked::Expired) };
     if !digest::constant_time_eq(expected.expose_secret().as_bytes(), answer.code.as_bytes()) {

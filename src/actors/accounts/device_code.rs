@@ -60,6 +60,7 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
         lane: Lane::Strangers,
         wanted: ask.challenge,
         code: ask.code.expose_secret(),
+        credential: found.as_ref().and_then(|(_, credential)| Some(credential.as_ref()?.version)),
     };
     let challenge = match accepted(codes::check(deps, &answer).await?) {
         Ok(challenge) => challenge,

@@ -183,7 +183,7 @@ async fn admit(deps: &Deps, ask: &LogIn, matched: &Matched) -> Result<LogInOutco
         PasswordVerdict::Refused => Ok(LogInOutcome::Refused),
         PasswordVerdict::Unverified => Ok(LogInOutcome::Unverified),
         PasswordVerdict::Disabled => Ok(LogInOutcome::Disabled),
-        PasswordVerdict::NewDevice => mail_device_code(deps, ask, account).await,
+        PasswordVerdict::NewDevice => mail_device_code(deps, ask, account, *version).await,
         PasswordVerdict::SignedIn => {
             let (proof, device, compared) = (Proof::Password, standing.device, Some(*version));
             let entry = Entry { proof, challenge: None, device, trust: false, compared };
@@ -195,7 +195,7 @@ async fn admit(deps: &Deps, ask: &LogIn, matched: &Matched) -> Result<LogInOutco
 }
 
 /// A code to the account's own address; within the cooldown the same answer, and nothing is sent.
-async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account) -> Result<LogInOutcome, Failure> {
+async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account, compared: i64) -> Result<LogInOutcome, Failure> {
     let Some(email) = account.email.clone() else { return Ok(LogInOutcome::Refused) };
     let send = CodeSend {
         tenant: &ask.tenant,
@@ -203,6 +203,7 @@ async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account) -> Result
         to: Destination { subject: codes::account_subject(account.id), contact: Contact::Email(email) },
         lane: Lane::Strangers,
         locale: ask.client.locale.or(account.locale),
+        credential: Some(compared),
     };
     Ok(match codes::issue(deps, &send).await? {
         Issued::Sent { challenge, .. } | Issued::Cooling { challenge: Some(challenge), .. } => {

@@ -12,7 +12,7 @@ use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::lockout::Lane;
-use crate::domain::otp::CodePurpose;
+use crate::domain::otp::{CodePurpose, CodeRules};
 use crate::domain::policy::GrantKind;
 use crate::domain::session::Proof;
 use crate::domain::time::Timestamp;
@@ -54,17 +54,20 @@ pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Re
     let contact = Contact::Phone(ask.phone.clone());
     // Asked for unknown numbers too, so that both take the same path.
     let account = deps.storage.accounts().find(ask.tenant.id(), id).await?;
+    let lane = ask.client.code_lane(deps, &ask.tenant, id).await?;
     let send = CodeSend {
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
-        lane: ask.client.code_lane(deps, &ask.tenant, id).await?,
+        lane,
         locale: ask.client.locale.or(account.and_then(|account| account.locale)),
+        credential: None,
     };
+    let rules = CodeRules::of(ask.tenant.policy(), send.purpose);
     Ok(match codes::issue(deps, &send).await? {
         Issued::Sent { challenge } => RequestCodeOutcome::Sent {
             expires: challenge.expires,
-            resend: deps.clock.now() + ask.tenant.policy().resend.cooldown,
+            resend: deps.clock.now() + rules.resend(lane).cooldown,
         },
         Issued::Cooling { until, .. } | Issued::Ceiling { until } => RequestCodeOutcome::Wait { until },
     })
@@ -109,6 +112,7 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         lane,
         wanted: None,
         code: ask.code.expose_secret(),
+        credential: None,
     };
     let challenge = match accepted(codes::check(deps, &answer).await?) {
         Ok(challenge) => challenge,

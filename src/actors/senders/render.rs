@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::actors::accounts::link_token;
 use crate::crypto::digest::{CodeSubject, Digests};
-use crate::delivery::template::{Facts, TemplateError, Templates};
+use crate::delivery::template::{Facts, Own, TemplateError, Templates};
 use crate::delivery::{Envelope, Rendered};
 use crate::domain::message::{Content, Message};
 use crate::domain::otp::CodePurpose;
@@ -62,7 +62,7 @@ impl Renderer {
             Content::AccountLocked { until } => Some(until),
             _ => None,
         };
-        self.templates.render(&Facts {
+        let facts = Facts {
             template: message.content.template(),
             channel: message.channel(),
             locale: message.locale,
@@ -72,7 +72,13 @@ impl Renderer {
             link: link.as_ref().map(SecretString::expose_secret),
             valid_for: Some(now.until(message.not_after)),
             until,
-        })
+            at: message.id.written_at(),
+            device: None,
+            network: None,
+            changed: None,
+        };
+        let own = Own { tenant: tenant.id(), version: tenant.version(), settings: &tenant.settings().templates };
+        self.templates.render(&facts, Some(own))
     }
 
     fn code(&self, message: &Message) -> Result<Option<SecretString>, RenderError> {
@@ -87,11 +93,13 @@ impl Renderer {
             contact: message.to.as_str(),
             challenge: code.challenge,
             length: code.length,
+            credential: code.credential,
         };
         self.digests.code(&code.key_id, &subject).map(Some).ok_or(RenderError::UnknownKey)
     }
 
-    /// Links begin with the tenant's issuer: what a request's `Host` says never gets into a mail.
+    /// Links begin with what the tenant or the operator configured: what a request's `Host` says never
+    /// gets into a mail.
     fn link(&self, message: &Message, tenant: &TenantContext) -> Option<SecretString> {
         let (purpose, link, path) = match &message.content {
             Content::Verification(link) => (LinkPurpose::Verification, link, "api/auth/verify"),
@@ -99,6 +107,6 @@ impl Renderer {
             _ => return None,
         };
         let token = link_token(&self.digests, tenant, purpose, link);
-        Some(format!("{}/{path}/{}", tenant.issuer(), token.expose_secret()).into())
+        Some(format!("{}/{path}/{}", tenant.link_base(), token.expose_secret()).into())
     }
 }

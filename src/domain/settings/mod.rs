@@ -6,13 +6,14 @@
 //!                            └ secrets only sealed ([`Sealed`]): the document never holds a plain one
 //! ```
 //!
-//! One file per large section: [`channels`] says how messages leave, [`limits`] who may ask how
-//! often. Every number's legal range
+//! One file per large section: [`channels`] says how messages leave, [`templates`] what they say,
+//! [`limits`] who may ask how often. Every number's legal range
 //! stands beside the section that sets it.
 
 pub mod channels;
 pub mod limits;
 mod sealed;
+pub mod templates;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::signing_key::Algorithm;
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
 pub use limits::{LimitSettings, LimitsSettings};
 pub use sealed::Sealed;
+pub use templates::{TemplateName, TemplateSettings};
 
 /// A setting that cannot be taken, named by its path in the settings document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +77,9 @@ pub struct Settings {
     /// How text messages leave, and where they may go.
     #[serde(skip_serializing_if = "is_unset")]
     pub sms: SmsSettings,
+    /// Texts of its own.
+    #[serde(skip_serializing_if = "is_unset")]
+    pub templates: TemplateSettings,
 }
 
 fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
@@ -242,6 +247,7 @@ impl Settings {
         self.limits.apply(&mut policy.limits, &mut set);
         self.email.check(&mut set);
         self.sms.check(&mut set);
+        self.templates.check(&mut set);
     }
 }
 

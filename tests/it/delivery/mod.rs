@@ -20,4 +20,6 @@ mod smtp;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
 mod vendors;

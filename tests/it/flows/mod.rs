@@ -15,6 +15,7 @@ mod key_rotation;
 mod locales;
 mod lockout;
 mod new_device;
+mod own_words;
 mod password_change;
 mod password_reset;
 mod phone_sign_in;

@@ -21,6 +21,7 @@ on_every_back_end!(
     a_password_that_breaks_a_rule_does_not_spend_the_link,
     the_page_of_a_link_changes_nothing_and_its_form_sets_the_password,
     a_change_of_password_voids_a_mailed_link,
+    a_reset_voids_a_device_code_that_was_mailed_before,
 );
 
 async fn forgot(door: Door<'_>, email: &str) -> Answer {
@@ -133,6 +134,10 @@ async fn asking_again_waits_exactly_as_long_as_it_is_told(gateway: Gateway) {
 
         forgot(door, email).await.expect(200);
     }
+    // The answer comes before the link is written.
+    for _ in 0..2 {
+        gateway.inbox.next_with(AWA, "/password/reset/").await;
+    }
     assert_eq!(gateway.posted(AWA, "password_reset").await, 2);
 }
 
@@ -212,4 +217,24 @@ async fn a_change_of_password_voids_a_mailed_link(gateway: Gateway) {
     door.post("/api/auth/password/change", &change).device(&device).bearer(&tokens.access).await.expect(200);
 
     reset(door, &token, "another password").await.refused(400, "invalid_link");
+}
+
+/// Whoever knew the old password and reads the mail has the code; the owner has another password.
+async fn a_reset_voids_a_device_code_that_was_mailed_before(gateway: Gateway) {
+    for door in [gateway.classic(), gateway.strict()] {
+        a_person(door, AWA).await;
+        log_in(door, AWA, PASSWORD).await.expect(200);
+        let stale = gateway.inbox.next_with(AWA, "new device").await.code(6);
+        let token = reset_token(door, AWA).await;
+        reset(door, &token, NEW_PASSWORD).await.expect(200);
+
+        door.post("/api/auth/verify-otp", &json!({"email": AWA, "otp": stale})).await.refused(400, "invalid_code");
+
+        gateway.clock.advance(seconds(30));
+        log_in(door, AWA, NEW_PASSWORD).await.expect(200);
+        let fresh = gateway.inbox.next_with(AWA, "new device").await.code(6);
+        let answer = door.post("/api/auth/verify-otp", &json!({"email": AWA, "otp": fresh})).await.expect(200);
+        assert!(is_good(door, &answer.word("token")).await);
+        gateway.clock.advance(minutes(61));
+    }
 }

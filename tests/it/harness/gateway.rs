@@ -107,17 +107,30 @@ impl BackEnd {
     }
 }
 
+/// The settings of a tenant that words its messages itself.
+const WORDED: &str = r#"{
+    "public_url": "https://id.worded.test/",
+    "templates": {
+        "sign_in_code": {"fr": {"sms": "{{ tenant }} : votre code est {{ code }}."}},
+        "verification": {"en": {"subject": "Welcome to {{ tenant }}", "text": "Hello,\n\n{{ link }}"}},
+        "device_code": {"en": {"text": "{% for x in tenant %}{{ code }}{% endfor %}"}}
+    }
+}"#;
+
 async fn tenants(storage: &Storage) {
-    for (slug, profile, domains) in
-        [("strict", Profile::AsvsL1, vec![]), ("other", Profile::Classic, vec!["login.other.test".to_owned()])]
-    {
+    let worded = serde_json::from_str(WORDED).unwrap();
+    for (slug, profile, domains, settings) in [
+        ("strict", Profile::AsvsL1, vec![], Settings::default()),
+        ("other", Profile::Classic, vec!["login.other.test".to_owned()], Settings::default()),
+        ("worded", Profile::Classic, vec!["id.worded.test".to_owned()], worded),
+    ] {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let tenant = NewTenant {
             id: TenantId::at(clock.now(), entropy.bytes()),
             slug: slug.to_owned(),
             name: slug.to_uppercase(),
             profile,
-            settings: Settings::default(),
+            settings,
             domains,
             created_at: clock.now(),
         };
