@@ -57,6 +57,13 @@
 //!    claim number. If this node dies, another takes the row when the lease ends.
 //! 4. An answer is counted first, compared second, and consumed by one caller of N.
 //!
+//! ## One token check, through every part
+//!
+//! 1. A gateway asks [`http::handlers::forward_auth`]; its tenant is the path's or the default, never a header's.
+//! 2. A token seen before is answered in [`http::middleware`] before anything is made for the request:
+//!    [`actors::tokens`] finds its claims by digest and judges life, session, audience and scope every time.
+//! 3. Else its signature is checked with keys in memory ([`actors::keyring`]). No store is asked either way.
+//!
 //! ## What judges what
 //!
 //! | fact | judge | if it is away |
@@ -67,6 +74,7 @@
 //! | accounts, devices, sessions, refresh rotation, links | [`storage`], by conditional writes | those routes 503 |
 //! | messages | the outbox row, in the fact's own transaction | the fact is not written either |
 //! | token signatures, JWKS | memory, once loaded | go on |
+//! | whether a session has ended, for token checks | memory ([`actors::tokens`]), told at once and read from [`storage`] twice a second | go on for `tokens.max_stale`, then 503 |
 //!
 //! An actor orders work on one node and is never the safety net: two nodes may hold the same
 //! account at once, and a node may die anywhere, and every promise still holds.

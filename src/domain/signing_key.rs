@@ -192,10 +192,10 @@ mod tests {
         let active = key("a", KeyState::Active, T0);
         let eve = T0 + 89 * DAY;
 
-        assert_eq!(due(&[active.clone()], &policy(), eve - Duration::from_millis(1)), []);
+        assert_eq!(due(std::slice::from_ref(&active), &policy(), eve - Duration::from_millis(1)), []);
         let turn = T0 + 90 * DAY;
         let make = KeyStep::Make { algorithm: Algorithm::Es256, active_from: turn };
-        assert_eq!(due(&[active.clone()], &policy(), eve), [make]);
+        assert_eq!(due(std::slice::from_ref(&active), &policy(), eve), [make]);
         let next = key("n", KeyState::Next, turn);
         assert_eq!(due(&[active.clone(), next.clone()], &policy(), turn - Duration::from_millis(1)), []);
         let gone_from = turn + Duration::from_secs(3_600 + 30 + 300);
@@ -217,7 +217,7 @@ mod tests {
         let active = key("a", KeyState::Active, T0);
 
         let make = KeyStep::Make { algorithm: Algorithm::EdDsa, active_from: T0 + PUBLISHED };
-        assert_eq!(due(&[active.clone()], &policy, T0), [make]);
+        assert_eq!(due(std::slice::from_ref(&active), &policy, T0), [make]);
         let drop = KeyStep::Drop { kid: "n".to_owned() };
         assert_eq!(due(&[active, key("n", KeyState::Next, T0)], &policy, T0), [drop]);
     }

@@ -51,17 +51,16 @@ impl Gate {
     /// # Errors
     /// `missing_token`, `invalid_token`, `forbidden`, or what the stores may give.
     pub async fn caller(&self, tenant: &TenantContext, request: &Request) -> Result<Caller, Problem> {
-        let token = match request.bearer()? {
-            Some(token) => token,
-            None => {
-                let token = cookie_token(tenant, request.headers()).ok_or(ProblemCode::MissingToken)?;
-                let only_reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-                if !only_reads && !request.header(&ORIGIN).is_some_and(|origin| is_own_origin(tenant, origin)) {
-                    return Err(Problem::from(ProblemCode::Forbidden)
-                        .with_message("A cookie is taken from the tenant's own origins only."));
-                }
-                token
+        let token = if let Some(token) = request.bearer()? {
+            token
+        } else {
+            let token = cookie_token(tenant, request.headers()).ok_or(ProblemCode::MissingToken)?;
+            let only_reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+            if !only_reads && !request.header(&ORIGIN).is_some_and(|origin| is_own_origin(tenant, origin)) {
+                return Err(Problem::from(ProblemCode::Forbidden)
+                    .with_message("A cookie is taken from the tenant's own origins only."));
             }
+            token
         };
         let caller = self.sessions.authenticate(tenant, token).await?;
         caller.ok_or_else(|| ProblemCode::InvalidToken.into())

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dashmap::DashMap;
 
@@ -65,8 +67,7 @@ pub struct PublishedKeys {
 impl PublishedKeys {
     fn new(keys: &[Jwk]) -> Result<Self, Failure> {
         let document = serde_json::to_string(&serde_json::json!({ "keys": keys })).map_err(|_| Failure::Internal)?;
-        let digest = digest::token_digest(&document);
-        let etag = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let etag = URL_SAFE_NO_PAD.encode(digest::token_digest(&document));
         Ok(Self { document: document.into(), etag: format!("\"{etag}\"") })
     }
 }

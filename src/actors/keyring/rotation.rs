@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Keyring, context, unsealable, unusable};
 use crate::actors::failure::Failure;
 use crate::crypto::keyset::{self, Algorithm, GeneratedKey};
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{OperationId, TenantId};
 use crate::domain::policy::TokenPolicy;
 use crate::domain::signing_key::{self, KeyStanding, KeyState, KeyStep, PUBLISHED};
 use crate::domain::time::Timestamp;
@@ -137,7 +137,7 @@ impl Keyring {
 
     async fn generate(&self, algorithm: Algorithm) -> Result<Made, Failure> {
         if algorithm == Algorithm::Hs256 {
-            let kid = self.0.entropy.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let kid = OperationId::random(self.0.entropy.bytes()).to_string();
             let public_jwk = json!({ "kty": "oct", "alg": algorithm.as_str(), "kid": kid });
             return Ok(Made { secret: keyset::generate_secret(&self.0.entropy), public_jwk, kid });
         }

@@ -163,7 +163,6 @@ impl Revocations {
     }
 
     /// Hears of the other nodes' until the handle is dropped.
-    #[must_use]
     pub fn listen(&self) -> AbortOnDropHandle<()> {
         let mut heard = self.0.ephemeral.subscribe();
         let this = self.clone();

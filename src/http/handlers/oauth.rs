@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Introspection, OAuthClient, RefreshOutcome};
+use crate::actors::tokens::Genuine;
 use crate::domain::time::seconds_rounded_up;
 use crate::http::body::Form;
 use crate::http::gate::{self, Gate};
@@ -126,7 +127,7 @@ async fn look_into(gate: &Gate, tenant: &TenantContext, request: &mut Request) -
     let token = member(&form, "token")?;
     let body = match gate.sessions.introspect(tenant, &token).await? {
         Introspection::Inactive => json!({ "active": false }),
-        Introspection::Access(genuine) => active(serde_json::to_value(&genuine.claims).unwrap_or_default()),
+        Introspection::Access(genuine) => active(&genuine),
         Introspection::Refresh(session) => json!({
             "active": true,
             "client_id": session.client_id,
@@ -142,10 +143,15 @@ async fn look_into(gate: &Gate, tenant: &TenantContext, request: &mut Request) -
 }
 
 /// An access token's claims as RFC 7662 §2.2 names them, which is how the token does.
-fn active(mut claims: Value) -> Value {
-    claims["active"] = json!(true);
-    claims["token_type"] = json!("Bearer");
-    claims
+fn active(genuine: &Genuine) -> Value {
+    match serde_json::to_value(&genuine.claims) {
+        Ok(Value::Object(mut claims)) => {
+            claims.insert("active".to_owned(), json!(true));
+            claims.insert("token_type".to_owned(), json!("Bearer"));
+            Value::Object(claims)
+        }
+        _ => json!({ "active": false }),
+    }
 }
 
 /// `POST /oauth/revoke`: 200 and nothing more, also for a token nobody knows.
@@ -169,18 +175,15 @@ fn member(form: &Form, name: &str) -> Result<SecretString, Refusal> {
 
 /// Who asks: by HTTP Basic or by the body, never both (RFC 6749 §2.3).
 fn client(tenant: &TenantContext, request: &Request, form: &Form) -> Result<OAuthClient, Refusal> {
-    let (id, secret) = match basic(request)? {
-        Some((id, secret)) => {
-            let says_another = form.get("client_id").is_some_and(|named| named != id);
-            if says_another || form.get("client_secret").is_some() {
-                return Err(INVALID_REQUEST);
-            }
-            (id, secret)
+    let (id, secret) = if let Some((id, secret)) = basic(request)? {
+        let says_another = form.get("client_id").is_some_and(|named| named != id);
+        if says_another || form.get("client_secret").is_some() {
+            return Err(INVALID_REQUEST);
         }
-        None => {
-            let id = form.get("client_id").ok_or(Refusal::Client)?.to_owned();
-            (id, form.get("client_secret").map(SecretString::from))
-        }
+        (id, secret)
+    } else {
+        let id = form.get("client_id").ok_or(Refusal::Client)?.to_owned();
+        (id, form.get("client_secret").map(SecretString::from))
     };
     OAuthClient::authenticate(tenant, &id, secret.as_ref()).ok_or(Refusal::Client)
 }
