@@ -9,6 +9,7 @@
 //! - [`accounts`]: the stories told to account actors (log-in, codes, registration, links)
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
 //! - [`hasher`]: argon2id threads, fair between tenants
+//! - [`budget`]: what messages may cost, asked before one is written
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
 //! - [`keyring`], [`auditor`], [`ticker`]: signing keys, the audit log, recurring services
 //!
@@ -18,6 +19,7 @@
 pub mod accounts;
 pub mod ask;
 pub mod auditor;
+pub mod budget;
 pub mod directory;
 pub mod failure;
 pub mod hasher;

@@ -80,13 +80,15 @@ pub struct Sessions {
     pub deadline: Duration,
 }
 
-/// Signs the access token of a session (RFC 9068). No phone or address goes in.
+/// Signs the access token of a session (RFC 9068). No phone or address goes in. `test` says that the
+/// account was made through a test identity.
 pub(super) async fn access_token(
     keyring: &Keyring,
     clock: &Clock,
     entropy: &Entropy,
     tenant: &TenantContext,
     session: &Session,
+    test: bool,
 ) -> Result<SecretString, Failure> {
     let now = clock.now();
     let tokens = &tenant.policy().tokens;
@@ -104,7 +106,7 @@ pub(super) async fn access_token(
         amr: session.proof.amr().iter().map(|&method| method.to_owned()).collect(),
         auth_time: session.authenticated_at,
         scope: None,
-        test: false,
+        test,
     };
     let keys = keyring.of(tenant.id()).await?;
     jwt::sign(&keys.signing, &claims).map_err(|error| {
@@ -176,7 +178,7 @@ impl Sessions {
         let now = self.clock.now();
         match judge_refresh(&tenant.policy().tokens, &row.session, row.facts, now) {
             RefreshVerdict::Ended => Ok(Some(RefreshOutcome::Invalid)),
-            RefreshVerdict::Rotate => self.rotate(tenant, presented, digest, &row.session).await,
+            RefreshVerdict::Rotate => self.rotate(tenant, presented, digest, &row).await,
             RefreshVerdict::Repeat => self.repeat(tenant, presented, &row).await.map(Some),
             RefreshVerdict::Reuse => {
                 tracing::warn!(tenant.slug = %tenant.slug(), "a spent refresh token came back; its session ends");
@@ -193,7 +195,7 @@ impl Sessions {
         tenant: &TenantContext,
         presented: &SecretString,
         old_digest: [u8; 32],
-        session: &Session,
+        row: &RefreshRow,
     ) -> Result<Option<RefreshOutcome>, Failure> {
         let successor = digest::fresh_token(&self.entropy);
         let sealed =
@@ -206,7 +208,7 @@ impl Sessions {
         if !self.storage.sessions().rotate(tenant.id(), &rotation, self.clock.now()).await? {
             return Ok(None);
         }
-        self.pair(tenant, session, successor).await.map(Some)
+        self.pair(tenant, row, successor).await.map(Some)
     }
 
     /// The same successor for every caller within the grace.
@@ -219,16 +221,16 @@ impl Sessions {
         let sealed = row.successor_sealed.as_deref().ok_or(Failure::Internal)?;
         let successor = seal::open_under_token(presented.expose_secret(), sealed).map_err(|_| Failure::Internal)?;
         let successor = std::str::from_utf8(successor.expose_secret()).map_err(|_| Failure::Internal)?;
-        self.pair(tenant, &row.session, successor.to_owned().into()).await
+        self.pair(tenant, row, successor.to_owned().into()).await
     }
 
     async fn pair(
         &self,
         tenant: &TenantContext,
-        session: &Session,
+        row: &RefreshRow,
         refresh_token: SecretString,
     ) -> Result<RefreshOutcome, Failure> {
-        let token = access_token(&self.keyring, &self.clock, &self.entropy, tenant, session).await?;
+        let token = access_token(&self.keyring, &self.clock, &self.entropy, tenant, &row.session, row.test).await?;
         let expires_in = tenant.policy().tokens.access_ttl.as_secs();
         Ok(RefreshOutcome::Refreshed { token, refresh_token, expires_in })
     }

@@ -9,6 +9,7 @@ use super::parts::{Stores, hasher, post_office};
 use super::{StartError, World, internal};
 use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
 use crate::actors::auditor::Auditor;
+use crate::actors::budget::Budget;
 use crate::actors::directory::{Bounds, Directory};
 use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
@@ -51,6 +52,14 @@ impl Actors {
         let node = NodeId::random(entropy.bytes());
         let postman = post_office(config, world, storage, tenants, &digests, node, &tree)?;
         let sessions = sessions(config, world, stores, keyring.clone(), node);
+        let budget = Budget {
+            ephemeral: Arc::clone(ephemeral),
+            digests: Arc::clone(&digests),
+            entropy: entropy.clone(),
+            clock: clock.clone(),
+            auditor: auditor.clone(),
+            sms_stopped: config.delivery.sms_stopped,
+        };
         let deps = Deps {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -60,6 +69,7 @@ impl Actors {
             digests,
             keyring,
             postman: postman.clone(),
+            budget,
             auditor,
             node,
             recorded_locks: RecordedLocks::default(),

@@ -7,11 +7,12 @@
 //!
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
-//! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
-//! answer earns), [`event`] (what is written down about it).
+//! two books that count guesses), [`budget`] (what text messages may cost), [`password`], [`sign_in`], [`session`], [`token`] (what a right
+//! answer earns), [`test_identity`] (whose code is fixed), [`event`] (what is written down about it).
 
 pub mod account;
 pub mod app;
+pub mod budget;
 pub mod contact;
 pub mod device;
 pub mod event;
@@ -26,5 +27,6 @@ pub mod role;
 pub mod session;
 pub mod settings;
 pub mod sign_in;
+pub mod test_identity;
 pub mod time;
 pub mod token;

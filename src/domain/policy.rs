@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::SmsPolicy;
 use super::contact::Region;
 use super::locale::Locale;
 use super::settings::{BadSetting, Settings};
+use super::test_identity::TestIdentities;
 
 /// A named set of defaults and floors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -179,6 +181,10 @@ pub struct Policy {
     pub link_mails: ResendPolicy,
     /// Mails about an account's safety to one address.
     pub security_mails: ResendPolicy,
+    /// Where text messages may go and what they may cost.
+    pub sms: SmsPolicy,
+    /// Contacts whose code is fixed and to which nothing is sent.
+    pub test_identities: TestIdentities,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -224,6 +230,8 @@ impl Policy {
             reset_ttl: 30 * MINUTE,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
+            sms: SmsPolicy::wide(),
+            test_identities: TestIdentities::default(),
         };
         match profile {
             Profile::Classic => classic,
@@ -241,6 +249,7 @@ impl Policy {
                 registration_grant: GrantKind::Token,
                 discloses_existing: false,
                 trusts_user_agent: false,
+                sms: SmsPolicy::narrow(),
                 ..classic
             },
         }

@@ -10,6 +10,7 @@
 //! - **Fail-over**: replication is asynchronous. `wait_replicas` makes the calls that change
 //!   attempts wait until that many replicas have them, or fail.
 
+mod budget;
 mod link;
 mod listener;
 mod script;
@@ -31,9 +32,10 @@ use self::listener::Listener;
 use self::script::Script;
 use super::{
     AttemptSubject, CodeOwner, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, MailCount,
-    MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, hex,
+    MailVerdict, REVOCATION_BACKLOG, RecipientCount, Reservation, Revocation, SendCode, Settle, hex,
 };
 use crate::clock::Clock;
+use crate::domain::budget::{BudgetPolicy, BudgetUsage, Spend, SpendVerdict};
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::lockout::{Counter, Lane, Reserve, Settlement, VERDICT_MEMORY};
 use crate::domain::otp::{CodeRules, SendVerdict, TryVerdict};
@@ -114,10 +116,21 @@ impl RedisStore {
         ask: serde_json::Value,
         repeat: Repeat,
     ) -> Result<T, EphemeralError> {
+        self.call_all(script, &[key.to_owned()], ask, repeat).await
+    }
+
+    /// The same on several keys of one slot.
+    async fn call_all<T: DeserializeOwned>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        ask: serde_json::Value,
+        repeat: Repeat,
+    ) -> Result<T, EphemeralError> {
         let ask = self.with_time(ask).to_string();
         let running = async {
-            match script.run(&self.link, key, &ask).await {
-                Err(error) if repeat == Repeat::Once && is_lost(&error) => script.run(&self.link, key, &ask).await,
+            match script.run(&self.link, keys, &ask).await {
+                Err(error) if repeat == Repeat::Once && is_lost(&error) => script.run(&self.link, keys, &ask).await,
                 reply => reply,
             }
         };
@@ -395,6 +408,35 @@ impl EphemeralStore for RedisStore {
         let mut ask = resend_numbers(resend);
         set(&mut ask, "operation", json!(mail.operation));
         self.call(&script::COUNT_MAIL, &key, ask, Repeat::Once).await
+    }
+
+    async fn count_recipient(&self, message: &RecipientCount) -> Result<MailVerdict, EphemeralError> {
+        budget::count_recipient(self, message).await
+    }
+
+    async fn give_back_recipient(&self, message: &RecipientCount) -> Result<(), EphemeralError> {
+        budget::give_back_recipient(self, message).await
+    }
+
+    async fn take_budget(
+        &self,
+        tenant: TenantId,
+        policy: &BudgetPolicy,
+        spend: &Spend,
+    ) -> Result<SpendVerdict, EphemeralError> {
+        budget::take(self, tenant, policy, spend).await
+    }
+
+    async fn give_back_budget(&self, tenant: TenantId, spend: &Spend) -> Result<(), EphemeralError> {
+        budget::give_back(self, tenant, spend).await
+    }
+
+    async fn count_verified(&self, tenant: TenantId, region: &str) -> Result<(), EphemeralError> {
+        budget::verified(self, tenant, region).await
+    }
+
+    async fn budget_usage(&self, tenant: TenantId) -> Result<BudgetUsage, EphemeralError> {
+        budget::usage(self, tenant).await
     }
 
     async fn put_grant(

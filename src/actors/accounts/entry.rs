@@ -136,7 +136,8 @@ pub(super) async fn finish(
     account: Account,
     prepared: Prepared,
 ) -> Result<SignedIn, Failure> {
-    let token = access_token(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session).await?;
+    let (keyring, session) = (&deps.keyring, &prepared.session);
+    let token = access_token(keyring, &deps.clock, &deps.entropy, tenant, session, account.test).await?;
     Ok(SignedIn {
         account,
         token,

@@ -6,9 +6,10 @@
 //!                            └ secrets only sealed ([`Sealed`]): the document never holds a plain one
 //! ```
 //!
-//! One file per large section: [`channels`] says how messages leave. Every number's legal range
+//! One file per large section: [`channels`] says how messages leave, [`budget`] what they may cost. Every number's legal range
 //! stands beside the section that sets it.
 
+pub mod budget;
 pub mod channels;
 mod sealed;
 
@@ -21,6 +22,7 @@ use super::contact::Region;
 use super::locale::Locale;
 use super::policy::{GrantKind, LockoutPolicy, PasswordPolicy, Policy, Profile, TokenPolicy};
 
+pub use budget::{BudgetSettings, TestIdentitySettings};
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
 pub use sealed::Sealed;
 
@@ -68,6 +70,9 @@ pub struct Settings {
     /// How text messages leave, and where they may go.
     #[serde(skip_serializing_if = "is_unset")]
     pub sms: SmsSettings,
+    /// Contacts whose code is fixed and to which nothing is sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test_identities: Vec<TestIdentitySettings>,
 }
 
 fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
@@ -84,6 +89,7 @@ macro_rules! sections {
         }
     )*};
 }
+use sections;
 
 sections! {
     /// Codes by channel and how often they are sent.
@@ -177,6 +183,15 @@ impl Setter<'_> {
         }
     }
 
+    /// A number whose path is put together.
+    fn count(&mut self, path: String, value: Option<u64>, range: std::ops::RangeInclusive<u64>, target: &mut u64) {
+        match value {
+            Some(value) if range.contains(&value) => *target = value,
+            Some(_) => self.refuse(path, format!("must be from {} to {}", range.start(), range.end())),
+            None => {}
+        }
+    }
+
     fn seconds(
         &mut self,
         path: &'static str,
@@ -226,6 +241,8 @@ impl Settings {
         }
         self.email.check(&mut set);
         self.sms.check(&mut set);
+        self.sms.apply(policy, &mut set);
+        budget::test_identities(&self.test_identities, policy, &mut set);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scripts: one call per verdict, each the twin of a pure function.
 //!
-//! A script takes one key and one JSON object and answers JSON, so the domain's own serde types
+//! A script takes its keys (one, but for limits) and one JSON object and answers JSON, so the domain's own serde types
 //! are the wire form. It is called by its digest and sent whole only when Redis does not know it
 //! (first use, restart, fail-over): by `EVAL` under the same key, which a cluster routes to the
 //! node that lacks it.
@@ -19,19 +19,19 @@ impl Script {
         Self(::redis::Script::new(text), text)
     }
 
-    /// Runs on the book under `key`; the reply is JSON.
-    pub(super) async fn run(&self, link: &Link, key: &str, ask: &str) -> Result<String, RedisError> {
-        match link.query(&Self::call("EVALSHA", self.0.get_hash(), key, ask)).await {
+    /// Runs on what stands under `keys`, all of one slot; the reply is JSON.
+    pub(super) async fn run(&self, link: &Link, keys: &[String], ask: &str) -> Result<String, RedisError> {
+        match link.query(&Self::call("EVALSHA", self.0.get_hash(), keys, ask)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                link.query(&Self::call("EVAL", self.1, key, ask)).await
+                link.query(&Self::call("EVAL", self.1, keys, ask)).await
             }
             reply => reply,
         }
     }
 
-    fn call(verb: &str, script: &str, key: &str, ask: &str) -> Cmd {
+    fn call(verb: &str, script: &str, keys: &[String], ask: &str) -> Cmd {
         let mut command = cmd(verb);
-        command.arg(script).arg(1).arg(key).arg(ask);
+        command.arg(script).arg(keys.len()).arg(keys).arg(ask);
         command
     }
 }
@@ -54,6 +54,11 @@ scripts! {
     GUESS_CODE = ["prelude", "code_book", "guess_code"];
     CONSUME_CODE = ["prelude", "code_book", "consume_code"];
     COUNT_MAIL = ["prelude", "count_mail"];
+    GIVE_BACK_MAIL = ["prelude", "give_back_mail"];
+    TAKE_BUDGET = ["prelude", "budget_book", "take_budget"];
+    GIVE_BACK_BUDGET = ["prelude", "budget_book", "give_back_budget"];
+    COUNT_VERIFIED = ["prelude", "budget_book", "count_verified"];
+    BUDGET_USAGE = ["prelude", "budget_book", "budget_usage"];
     PUT_GRANT = ["prelude", "put_grant"];
     TAKE_GRANT = ["prelude", "take_grant"];
     REVOKE = ["prelude", "revoke"];
