@@ -19,7 +19,9 @@ mod phone_sign_in;
 mod registration_grant;
 mod secrets;
 mod sessions_and_devices;
+mod sms_pumping;
 mod tenant_isolation;
+mod test_identities;
 mod token_rotation;
 mod verification_links;
 
