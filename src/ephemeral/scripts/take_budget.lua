@@ -76,7 +76,8 @@ if taken then
   count(PREFIX, prefix)
   count(REGION, region)
 end
-write_spread(TENANT, tenant)
+-- A refusal that tells nothing new leaves no trace: refusing must stay cheap.
+if taken or reached.tell then write_spread(TENANT, tenant) end
 local verdict = cjson.encode({ taken = taken, reached = reached, at = now })
 redis.call('SET', OPERATION, verdict, 'PX', ask.memory)
 return verdict

@@ -15,6 +15,7 @@ use super::{Nodes, assert_alike, on_every_store};
 
 on_every_store!(
     two_nodes_at_once_never_spend_one_message_too_many,
+    ten_thousand_numbers_of_one_prefix_from_five_thousand_networks_stay_within_the_budget,
     a_recipient_has_fifty_messages_a_day_over_all_tenants,
     what_was_given_back_to_a_recipient_may_be_sent_again,
     an_hours_money_outlives_no_day,
@@ -72,6 +73,34 @@ async fn two_nodes_at_once_never_spend_one_message_too_many(nodes: Nodes) {
     let other_tenant = TenantId::random(nodes.draw());
     let theirs = spend(&nodes, "SN", Some("2217712"), None);
     assert!(nodes.one.take_budget(other_tenant, &policy, &theirs).await.unwrap().taken);
+}
+
+async fn ten_thousand_numbers_of_one_prefix_from_five_thousand_networks_stay_within_the_budget(nodes: Nodes) {
+    let tenant = TenantId::random(nodes.draw());
+    // A new tenant's own numbers, but for a prefix wide open: the tenant's money must hold alone.
+    let default = SmsPolicy::narrow().budget;
+    let hour = Ceiling { money: Money::units(2), ..default.hour };
+    let policy = BudgetPolicy { hour, prefix: rates(100_000, 100_000), ..default };
+    let nodes = Arc::new(nodes);
+    let mut bots = tokio::task::JoinSet::new();
+    for bot in 0..20_usize {
+        let (nodes, policy) = (Arc::clone(&nodes), policy.clone());
+        bots.spawn(async move {
+            let mut spent = 0;
+            for n in 0..500 {
+                let network = (bot * 500 + n) / 2;
+                let spend = spend(&nodes, "SN", Some("2217712"), Some(&format!("network {network}")));
+                let verdict = nodes.node(n % 2).take_budget(tenant, &policy, &spend).await.unwrap();
+                spent += if verdict.taken { spend.cost.as_micros() } else { 0 };
+            }
+            spent
+        });
+    }
+
+    let spent: u64 = bots.join_all().await.into_iter().sum();
+
+    assert_eq!(Money::micros(spent), Money::units(2));
+    assert_eq!(nodes.one.budget_usage(tenant).await.unwrap().hour_micros, spent);
 }
 
 async fn count(nodes: &Nodes, recipient: [u8; 32]) -> (RecipientCount, bool) {
