@@ -123,7 +123,7 @@ impl fmt::Display for Money {
 impl Serialize for Money {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.to_string().parse::<f64>() {
-            Ok(fraction) if self.0 % Self::UNIT != 0 => serializer.serialize_f64(fraction),
+            Ok(fraction) if !self.0.is_multiple_of(Self::UNIT) => serializer.serialize_f64(fraction),
             _ => serializer.serialize_u64(self.0 / Self::UNIT),
         }
     }

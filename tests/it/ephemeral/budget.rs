@@ -88,7 +88,7 @@ async fn ten_thousand_numbers_of_one_prefix_from_five_thousand_networks_stay_wit
         bots.spawn(async move {
             let mut spent = 0;
             for n in 0..500 {
-                let network = (bot * 500 + n) / 2;
+                let network = bot * 250 + n / 2;
                 let spend = spend(&nodes, "SN", Some("2217712"), Some(&format!("network {network}")));
                 let verdict = nodes.node(n % 2).take_budget(tenant, &policy, &spend).await.unwrap();
                 spent += if verdict.taken { spend.cost.as_micros() } else { 0 };
