@@ -13,10 +13,11 @@ use crate::app::{self, App, Keys, World};
 use crate::clock::Clock;
 use crate::config::{Config, Overrides, Variables};
 use crate::crypto::digest::Digests;
+use crate::domain::contact::Region;
 use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
 use crate::domain::policy::{Policy, Profile};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Settings, SmsSettings};
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
 use crate::storage::{NewTenant, Storage, Tenant, TenantCreated};
@@ -104,6 +105,10 @@ struct TenantFlags {
     /// Where national phone forms belong (two letters).
     #[arg(long)]
     region: Option<String>,
+    /// Where text messages may go (two letters); may be repeated. Without it `classic` sends
+    /// anywhere and `asvs-l1` nowhere.
+    #[arg(long = "sms-region")]
+    sms_regions: Vec<String>,
     /// `en` or `fr`.
     #[arg(long)]
     locale: Option<String>,
@@ -267,7 +272,10 @@ async fn find_tenant(storage: &Storage, slug: &str) -> Result<Tenant, Stop> {
 
 async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
+    let listed: Result<Vec<Region>, _> = flags.sms_regions.iter().map(|region| region.parse()).collect();
+    let listed = listed.map_err(|error| wrong("--sms-region", error))?;
     let settings = Settings {
+        sms: SmsSettings { regions: Some(listed).filter(|listed| !listed.is_empty()), ..SmsSettings::default() },
         region: flags.region.map(|region| region.parse()).transpose().map_err(|error| wrong("--region", error))?,
         locale: flags.locale.map(|tag| locale(&tag)).transpose()?,
         ..Settings::default()

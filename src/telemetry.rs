@@ -71,6 +71,12 @@ pub const LIMITS_SKIPPED: &str = "guichet_limits_skipped_total";
 pub const LIMITS_WITHOUT_STORE: &str = "guichet_limits_without_store_total";
 /// Counter: password spraying noticed.
 pub const SPRAYS: &str = "guichet_sprays_total";
+/// Counter: messages that were not sent to save money or a recipient. Label: `reason`.
+pub const SENDS_WITHHELD: &str = "guichet_sends_withheld_total";
+/// Counter: messages sent though over a ceiling that only records. Label: `reason`.
+pub const SENDS_OVER_BUDGET: &str = "guichet_sends_over_budget_total";
+/// Counter: codes asked for or answered by test identities.
+pub const TEST_IDENTITY_USES: &str = "guichet_test_identity_uses_total";
 
 /// Upper bounds of [`HTTP_REQUEST_SECONDS`]: from a cached token check to the request deadline.
 const REQUEST_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -246,6 +252,9 @@ fn describe() {
     describe_counter!(LIMITS_WITHOUT_STORE, "Requests whose limits a node judged without the store.");
     describe_counter!(SPRAYS, "Password spraying noticed, per tenant and attack.");
     describe_counter!(SHED, "Work refused to protect the rest.");
+    describe_counter!(SENDS_WITHHELD, "Messages not sent, to save money or a recipient.");
+    describe_counter!(SENDS_OVER_BUDGET, "Messages sent though over a ceiling that only records.");
+    describe_counter!(TEST_IDENTITY_USES, "Codes asked for or answered by test identities.");
 }
 
 #[cfg(test)]

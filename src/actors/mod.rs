@@ -10,6 +10,7 @@
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
 //! - [`tokens`]: what an access token is worth, from memory; which sessions have ended
 //! - [`hasher`]: argon2id threads, fair between tenants
+//! - [`budget`]: what messages may cost, asked before one is written
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
 //! - [`keyring`], [`auditor`], [`ticker`]: signing keys, the audit log, recurring services
 //!
@@ -19,6 +20,7 @@
 pub mod accounts;
 pub mod ask;
 pub mod auditor;
+pub mod budget;
 pub mod directory;
 pub mod failure;
 pub mod hasher;

@@ -10,6 +10,7 @@ use super::parts::{Stores, hasher, post_office};
 use super::{StartError, World, internal};
 use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
 use crate::actors::auditor::Auditor;
+use crate::actors::budget::Budget;
 use crate::actors::directory::{Bounds, Directory};
 use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
@@ -79,6 +80,14 @@ impl Actors {
             birth: Birth { node, lease: config.delivery.lease },
             deadline: ask_timeout,
         };
+        let budget = Budget {
+            ephemeral: Arc::clone(ephemeral),
+            digests: Arc::clone(&digests),
+            entropy: entropy.clone(),
+            clock: clock.clone(),
+            auditor: auditor.clone(),
+            sms_stopped: config.delivery.sms_stopped,
+        };
         let deps = Deps {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -89,6 +98,7 @@ impl Actors {
             keyring: keyring.clone(),
             revocations: revocations.clone(),
             postman: postman.clone(),
+            budget,
             auditor,
             limits: limits.clone(),
             node,

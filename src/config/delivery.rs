@@ -19,6 +19,9 @@ pub struct Delivery {
     /// output can then sign in as anyone. Unset: only while `http.listen` is loopback. Ask
     /// [`Config::console_sender`](super::Config::console_sender).
     pub console: Option<bool>,
+    /// Withhold every text message of every tenant? The switch to throw while somebody pumps codes;
+    /// people are answered as ever and receive nothing, mail goes on.
+    pub sms_stopped: bool,
     /// The platform's mail server, for tenants whose mode is `platform`.
     pub smtp: Smtp,
     /// How long a message belongs to the node that took it; after a crash another waits this long.
@@ -73,6 +76,7 @@ impl Default for Delivery {
     fn default() -> Self {
         Self {
             console: None,
+            sms_stopped: false,
             smtp: Smtp::default(),
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),

@@ -155,6 +155,26 @@ impl PhoneNumber {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The country or territory it belongs to, by number metadata; none for numbers of the whole
+    /// world, as satellite phones have.
+    #[must_use]
+    pub fn region(&self) -> Option<Region> {
+        self.parsed()?.country().id().map(Region)
+    }
+
+    /// Whether a text message can reach it at an ordinary price: a mobile, or where the plan does
+    /// not tell them apart (as in North America) perhaps one.
+    #[must_use]
+    pub fn takes_text(&self) -> bool {
+        let kind = self.parsed().map(|number| number.number_type(&phonenumber::metadata::DATABASE));
+        matches!(kind, Some(phonenumber::Type::Mobile | phonenumber::Type::FixedLineOrMobile))
+    }
+
+    /// Back from the canonical form; `None` if the metadata no longer know it.
+    fn parsed(&self) -> Option<phonenumber::PhoneNumber> {
+        phonenumber::parse(None, &self.0).ok()
+    }
 }
 
 /// What a person is reached by and signs in with.
@@ -324,6 +344,32 @@ mod tests {
             "00",
         ] {
             assert!(PhoneNumber::parse(text, None).is_err(), "{text:?} is taken");
+        }
+    }
+
+    #[test]
+    fn a_region_is_found_by_metadata_and_not_by_its_calling_code() {
+        for (number, region, takes_text) in [
+            ("+221771234567", Some("SN"), true),
+            ("+221338210000", Some("SN"), false),
+            ("+14155552671", Some("US"), true),
+            ("+18765551234", Some("JM"), true),
+            ("+18095551234", Some("DO"), true),
+            ("+16045551234", Some("CA"), true),
+            ("+447400123456", Some("GB"), true),
+            ("+447781123456", Some("GG"), true),
+            ("+442079460000", Some("GB"), false),
+            ("+33612345678", Some("FR"), true),
+            ("+33899123456", Some("FR"), false),
+            ("+77011234567", Some("KZ"), true),
+            ("+79161234567", Some("RU"), true),
+            ("+80012345678", None, false),
+        ] {
+            let number = PhoneNumber::parse(number, None).unwrap();
+            let found = number.region();
+
+            assert_eq!(found.as_ref().map(Region::code), region, "{}", number.as_str());
+            assert_eq!(number.takes_text(), takes_text, "{}", number.as_str());
         }
     }
 

@@ -40,6 +40,18 @@ pub enum EventKind {
     DeviceTrusted,
     /// A device lost its trust.
     DeviceForgotten,
+    /// A text message was withheld: not a mobile number of a listed region.
+    SmsRegionRefused,
+    /// A text message was withheld by a ceiling.
+    SmsCeilingReached,
+    /// A ceiling would have withheld a text message, but only records.
+    SmsCeilingRecorded,
+    /// Too few codes to a region came back: sending there stopped.
+    SmsRegionStopped,
+    /// A recipient had a day's messages, over all tenants.
+    RecipientCeilingReached,
+    /// A test identity was used.
+    TestIdentityUsed,
 }
 
 impl EventKind {
@@ -61,6 +73,12 @@ impl EventKind {
             Self::AuthnTokenReuse => "authn_token_reuse",
             Self::DeviceTrusted => "device_trusted",
             Self::DeviceForgotten => "device_forgotten",
+            Self::SmsRegionRefused => "sms_region_refused",
+            Self::SmsCeilingReached => "sms_ceiling_reached",
+            Self::SmsCeilingRecorded => "sms_ceiling_recorded",
+            Self::SmsRegionStopped => "sms_region_stopped",
+            Self::RecipientCeilingReached => "recipient_ceiling_reached",
+            Self::TestIdentityUsed => "test_identity_used",
         }
     }
 }

@@ -98,6 +98,21 @@ impl MessageId {
     }
 }
 
+impl ChallengeId {
+    /// The id of a challenge made for a test identity: told by its version (UUIDv8), wherever the
+    /// id goes.
+    #[must_use]
+    pub fn for_test(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// Whether it was made for a test identity.
+    #[must_use]
+    pub fn is_test(self) -> bool {
+        self.0.get_version_num() == 8
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +131,13 @@ mod tests {
         let late = SessionId::at(Timestamp::from_millis(1_001), [0; 10]);
 
         assert!(early < late);
+    }
+
+    #[test]
+    fn a_test_identitys_challenge_is_told_by_its_id() {
+        assert!(ChallengeId::for_test([7; 16]).is_test());
+        assert!(!ChallengeId::random([7; 16]).is_test());
+        assert!(!ChallengeId::at(Timestamp::from_millis(1_000), [7; 10]).is_test());
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //!
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
-//! two books that count guesses), [`limits`] (who may ask how often), [`password`], [`sign_in`],
-//! [`session`], [`token`] (what a right answer earns), [`signing_key`] (what signs it), [`event`]
-//! (what is written down about it).
+//! two books that count guesses), [`limits`] (who may ask how often), [`budget`] (what text messages
+//! may cost), [`password`], [`sign_in`], [`session`], [`token`] (what a right answer earns),
+//! [`signing_key`] (what signs it), [`test_identity`] (whose code is fixed), [`event`] (what is
+//! written down about it).
 
 pub mod account;
 pub mod app;
+pub mod budget;
 pub mod contact;
 pub mod device;
 pub mod event;
@@ -29,5 +31,6 @@ pub mod session;
 pub mod settings;
 pub mod sign_in;
 pub mod signing_key;
+pub mod test_identity;
 pub mod time;
 pub mod token;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::SmsPolicy;
 use super::contact::Region;
 use super::limits::LimitPolicies;
 use super::locale::Locale;
 use super::settings::{BadSetting, Settings};
 use super::signing_key::Algorithm;
+use super::test_identity::TestIdentities;
 
 /// A named set of defaults and floors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -195,6 +197,10 @@ pub struct Policy {
     pub security_mails: ResendPolicy,
     /// Requests by client, app and tenant.
     pub limits: LimitPolicies,
+    /// Where text messages may go and what they may cost.
+    pub sms: SmsPolicy,
+    /// Contacts whose code is fixed and to which nothing is sent.
+    pub test_identities: TestIdentities,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -245,6 +251,8 @@ impl Policy {
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
             limits: LimitPolicies::defaults(),
+            sms: SmsPolicy::wide(),
+            test_identities: TestIdentities::default(),
         };
         match profile {
             Profile::Classic => classic,
@@ -263,6 +271,7 @@ impl Policy {
                 registration_grant: GrantKind::Token,
                 discloses_existing: false,
                 trusts_user_agent: false,
+                sms: SmsPolicy::narrow(),
                 ..classic
             },
         }

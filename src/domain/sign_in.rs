@@ -58,6 +58,7 @@ mod tests {
             last_name: None,
             locale: None,
             disabled,
+            test: false,
             created_at: Timestamp::from_millis(0),
             unverified_until: None,
         }

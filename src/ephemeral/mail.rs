@@ -1,4 +1,5 @@
-//! Counts mails with links to one address: cooldown, per hour, per day.
+//! Counts mails with links to one address, and all messages to one recipient: cooldown, per hour,
+//! per day.
 //!
 //! A sliding log as in [`crate::domain::otp`], without a challenge behind it. The in-process store
 //! runs it; `scripts/count_mail.lua` is its twin.
@@ -40,6 +41,14 @@ impl MailBook {
         self.sends.push(now);
         self.allowed.insert(operation, now);
         MailVerdict::Allowed
+    }
+
+    /// Takes back a message that was counted and then not sent. Once; a repeat finds nothing.
+    pub(super) fn give_back(&mut self, operation: OperationId) {
+        let Some(counted) = self.allowed.remove(&operation) else { return };
+        if let Some(position) = self.sends.iter().position(|at| *at == counted) {
+            self.sends.remove(position);
+        }
     }
 
     /// When the book holds nothing worth keeping any more.

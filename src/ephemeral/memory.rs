@@ -16,9 +16,10 @@ use super::shelf::{Full, Shelf};
 use super::spray::SprayBook;
 use super::{
     AttemptSubject, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, LimitCheck, MailCount,
-    MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, Tally,
+    MailVerdict, REVOCATION_BACKLOG, RecipientCount, Reservation, Revocation, SendCode, Settle, Tally,
 };
 use crate::clock::Clock;
+use crate::domain::budget::{BudgetBook, BudgetPolicy, BudgetUsage, Spend, SpendVerdict};
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::limits::bucket::Verdict;
 use crate::domain::limits::spray::{SprayRule, SprayVerdict};
@@ -46,6 +47,8 @@ struct Shared {
     mails: Shelf<(TenantId, [u8; 32], String), MailBook>,
     limits: Buckets,
     sprays: Shelf<TenantId, SprayBook>,
+    recipients: Shelf<[u8; 32], MailBook>,
+    budgets: Shelf<TenantId, BudgetBook>,
     grants: Shelf<(TenantId, [u8; 32]), Grant>,
     revoked: Shelf<TenantId, BTreeMap<SessionId, Timestamp>>,
     heard: broadcast::Sender<Revocation>,
@@ -67,6 +70,8 @@ impl MemoryStore {
             mails: Shelf::new(MOST_BOOKS),
             limits: Buckets::new(MOST_BOOKS),
             sprays: Shelf::new(MOST_BOOKS),
+            recipients: Shelf::new(MOST_BOOKS),
+            budgets: Shelf::new(MOST_BOOKS),
             grants: Shelf::new(MOST_BOOKS),
             revoked: Shelf::new(MOST_BOOKS),
             heard: broadcast::Sender::new(REVOCATION_BACKLOG),
@@ -83,6 +88,8 @@ impl MemoryStore {
         self.shared.mails.clear();
         self.shared.limits.clear();
         self.shared.sprays.clear();
+        self.shared.recipients.clear();
+        self.shared.budgets.clear();
         self.shared.grants.clear();
         self.shared.revoked.clear();
     }
@@ -113,6 +120,35 @@ impl MemoryStore {
             let book = slot.get_or_insert_default();
             (judge(book, now), book.idle_after(now))
         })?;
+        Ok(verdict)
+    }
+}
+
+/// Books of messages to one recipient, and of one tenant's money.
+impl MemoryStore {
+    fn recipient<R>(
+        &self,
+        message: &RecipientCount,
+        judge: impl FnOnce(&mut MailBook, Timestamp) -> R,
+    ) -> Result<R, EphemeralError> {
+        let now = self.clock.now();
+        let verdict = self.shared.recipients.visit(message.recipient, now, |slot| {
+            let book = slot.get_or_insert_default();
+            (judge(book, now), book.idle_after(now))
+        })?;
+        Ok(verdict)
+    }
+
+    fn budget<R>(
+        &self,
+        tenant: TenantId,
+        judge: impl FnOnce(&mut BudgetBook, Timestamp) -> R,
+    ) -> Result<R, EphemeralError> {
+        let now = self.clock.now();
+        let verdict = self
+            .shared
+            .budgets
+            .visit(tenant, now, |slot| (judge(slot.get_or_insert_default(), now), BudgetBook::idle_after(now)))?;
         Ok(verdict)
     }
 }
@@ -266,6 +302,35 @@ impl EphemeralStore for MemoryStore {
             (book.count(rule, tally, now), book.idle_after(rule, now))
         })?;
         Ok(verdict)
+    }
+
+    async fn count_recipient(&self, message: &RecipientCount) -> Result<MailVerdict, EphemeralError> {
+        self.recipient(message, |book, now| book.count(&message.ceiling(), message.operation, now))
+    }
+
+    async fn give_back_recipient(&self, message: &RecipientCount) -> Result<(), EphemeralError> {
+        self.recipient(message, |book, _| book.give_back(message.operation))
+    }
+
+    async fn take_budget(
+        &self,
+        tenant: TenantId,
+        policy: &BudgetPolicy,
+        spend: &Spend,
+    ) -> Result<SpendVerdict, EphemeralError> {
+        self.budget(tenant, |book, now| book.take(policy, spend, now))
+    }
+
+    async fn give_back_budget(&self, tenant: TenantId, spend: &Spend) -> Result<(), EphemeralError> {
+        self.budget(tenant, |book, _| book.give_back(spend))
+    }
+
+    async fn count_verified(&self, tenant: TenantId, region: &str) -> Result<(), EphemeralError> {
+        self.budget(tenant, |book, now| book.verified(region, now))
+    }
+
+    async fn budget_usage(&self, tenant: TenantId) -> Result<BudgetUsage, EphemeralError> {
+        self.budget(tenant, |book, now| book.usage(now))
     }
 
     async fn put_grant(

@@ -1,7 +1,8 @@
-//! What may expire: attempts and locks, codes, mail counts, limits, grants, revocation marks.
+//! What may expire: attempts and locks, codes, mail counts, limits, SMS budgets, grants, revocation
+//! marks.
 //!
 //! One trait, two stores with the same semantics: [`redis`] for any number of nodes, [`memory`]
-//! for one. The rules are pure and live in [`crate::domain::lockout`] and [`crate::domain::otp`];
+//! for one. The rules are pure and live in [`crate::domain::lockout`], [`crate::domain::otp`] and [`crate::domain::budget`];
 //! the in-process store runs them under a lock, the Redis scripts are their twins, and one
 //! contract plus one property test (`tests/it/ephemeral/`) holds both to the same answers.
 //!
@@ -50,6 +51,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::domain::budget::{BudgetPolicy, BudgetUsage, Spend, SpendVerdict};
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, SessionId, TenantId};
 use crate::domain::limits::LimitSubject;
 use crate::domain::limits::bucket::{Rate, Verdict};
@@ -167,6 +169,24 @@ pub struct MailCount<'a> {
     pub contact: [u8; 32],
     /// Which ceiling it falls under, a word of `[a-z_]`; each class is counted apart.
     pub class: &'a str,
+}
+
+/// One message to be counted for its recipient, over all tenants.
+#[derive(Debug, Clone, Copy)]
+pub struct RecipientCount {
+    /// This call; a repeat gets the first verdict.
+    pub operation: OperationId,
+    /// The keyed digest of the canonical contact, the same for every tenant.
+    pub recipient: [u8; 32],
+    /// Most of any day.
+    pub per_day: u32,
+}
+
+impl RecipientCount {
+    /// Nothing but the day counts: what paces messages stands in the tenants' own books.
+    const fn ceiling(&self) -> ResendPolicy {
+        ResendPolicy { cooldown: Duration::ZERO, per_hour: self.per_day, per_day: self.per_day }
+    }
 }
 
 /// Answer to [`EphemeralStore::count_mail`].
@@ -334,6 +354,31 @@ pub trait EphemeralStore: Send + Sync {
         rule: &SprayRule,
         tally: &Tally,
     ) -> Result<SprayVerdict, EphemeralError>;
+
+    /// Counts a message to a recipient against a day's ceiling over all tenants: the one book that is
+    /// no tenant's, asked on its own since it lies in another slot than any tenant's.
+    async fn count_recipient(&self, message: &RecipientCount) -> Result<MailVerdict, EphemeralError>;
+
+    /// Takes back a message that was counted for a recipient and then not sent.
+    async fn give_back_recipient(&self, message: &RecipientCount) -> Result<(), EphemeralError>;
+
+    /// Takes a text message from every ceiling of its tenant, or from none.
+    async fn take_budget(
+        &self,
+        tenant: TenantId,
+        policy: &BudgetPolicy,
+        spend: &Spend,
+    ) -> Result<SpendVerdict, EphemeralError>;
+
+    /// Gives back what was taken: the message could not be written to the outbox.
+    async fn give_back_budget(&self, tenant: TenantId, spend: &Spend) -> Result<(), EphemeralError>;
+
+    /// Counts a code to an unproven number of a region as come back. Never repeated by itself: one
+    /// too few stops nothing that one too many would not have saved.
+    async fn count_verified(&self, tenant: TenantId, region: &str) -> Result<(), EphemeralError>;
+
+    /// What a tenant spent in the last hour and the last day.
+    async fn budget_usage(&self, tenant: TenantId) -> Result<BudgetUsage, EphemeralError>;
 
     /// Leaves a grant under the digest of what its bearer will show, for `ttl`.
     async fn put_grant(

@@ -10,6 +10,7 @@
 //! - **Fail-over**: replication is asynchronous. `wait_replicas` makes the calls that change
 //!   attempts wait until that many replicas have them, or fail.
 
+mod budget;
 mod link;
 mod listener;
 mod script;
@@ -31,9 +32,11 @@ use self::listener::Listener;
 use self::script::Script;
 use super::{
     AttemptSubject, CodeOwner, CodeSubject, Consume, EphemeralError, EphemeralStore, Epoch, Guess, LimitCheck,
-    MOST_TALLIED, MailCount, MailVerdict, REVOCATION_BACKLOG, Reservation, Revocation, SendCode, Settle, Tally, hex,
+    MOST_TALLIED, MailCount, MailVerdict, REVOCATION_BACKLOG, RecipientCount, Reservation, Revocation, SendCode,
+    Settle, Tally, hex,
 };
 use crate::clock::Clock;
+use crate::domain::budget::{BudgetPolicy, BudgetUsage, Spend, SpendVerdict};
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::limits::bucket::{Rate, Verdict};
 use crate::domain::limits::spray::{SprayRule, SprayVerdict};
@@ -448,6 +451,35 @@ impl EphemeralStore for RedisStore {
             "accounts": accounts,
         });
         self.call_all(&script::COUNT_COMPARED, &keys, ask, Repeat::Never).await
+    }
+
+    async fn count_recipient(&self, message: &RecipientCount) -> Result<MailVerdict, EphemeralError> {
+        budget::count_recipient(self, message).await
+    }
+
+    async fn give_back_recipient(&self, message: &RecipientCount) -> Result<(), EphemeralError> {
+        budget::give_back_recipient(self, message).await
+    }
+
+    async fn take_budget(
+        &self,
+        tenant: TenantId,
+        policy: &BudgetPolicy,
+        spend: &Spend,
+    ) -> Result<SpendVerdict, EphemeralError> {
+        budget::take(self, tenant, policy, spend).await
+    }
+
+    async fn give_back_budget(&self, tenant: TenantId, spend: &Spend) -> Result<(), EphemeralError> {
+        budget::give_back(self, tenant, spend).await
+    }
+
+    async fn count_verified(&self, tenant: TenantId, region: &str) -> Result<(), EphemeralError> {
+        budget::verified(self, tenant, region).await
+    }
+
+    async fn budget_usage(&self, tenant: TenantId) -> Result<BudgetUsage, EphemeralError> {
+        budget::usage(self, tenant).await
     }
 
     async fn put_grant(

@@ -22,7 +22,7 @@ use crate::secret::{ExposeSecret, SecretString};
 
 const FIND: &str = "
     SELECT a.tenant_id, a.id, a.username, a.first_name, a.last_name, a.phone_as_given, a.locale, a.disabled,
-           a.created_at, a.unverified_until, e.value AS email, e.proven_at AS email_verified_at,
+           a.test, a.created_at, a.unverified_until, e.value AS email, e.proven_at AS email_verified_at,
            p.value AS phone, c.password_hash, c.version AS password_version
       FROM accounts a
       LEFT JOIN contacts e ON e.tenant_id = a.tenant_id AND e.account_id = a.id AND e.kind = 'email'
@@ -47,8 +47,8 @@ const DELETE_LAPSED: &str = "
 
 const INSERT: &str = "
     INSERT INTO accounts (tenant_id, id, username, first_name, last_name, phone_as_given, locale, disabled,
-                          created_at, unverified_until)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+                          created_at, unverified_until, test)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const INSERT_CONTACT: &str = "
     INSERT INTO contacts (tenant_id, kind, value, account_id, proven_at) VALUES ($1, $2, $3, $4, $5)
@@ -315,6 +315,7 @@ async fn insert(tx: &mut Tx, account: &Account, now: Timestamp) -> Result<bool, 
         account.disabled,
         account.created_at.as_millis(),
         account.unverified_until.map(Timestamp::as_millis),
+        account.test,
     )?;
     for (kind, value, proven) in contacts {
         let proven = proven.map(Timestamp::as_millis);
@@ -335,6 +336,7 @@ struct AccountRow {
     phone_as_given: Option<String>,
     locale: Option<String>,
     disabled: bool,
+    test: bool,
     created_at: i64,
     unverified_until: Option<i64>,
     email: Option<String>,
@@ -370,6 +372,7 @@ impl AccountRow {
             last_name: self.last_name,
             locale: self.locale.as_deref().and_then(Locale::from_tag),
             disabled: self.disabled,
+            test: self.test,
             created_at: Timestamp::from_millis(self.created_at),
             unverified_until: self.unverified_until.map(Timestamp::from_millis),
         };

@@ -45,9 +45,10 @@ const LIST: &str = "
 const FIND_BY_TOKEN: &str = "
     SELECT s.tenant_id, s.id, s.account_id, s.client_id, s.proof, s.challenge_id, s.device_id, s.label,
            s.authenticated_at, s.refreshed_at, s.expires_at, s.ended_at,
-           t.replaced_at, t.successor_sealed, n.replaced_at AS successor_replaced_at
+           t.replaced_at, t.successor_sealed, n.replaced_at AS successor_replaced_at, a.test
       FROM refresh_tokens t
       JOIN sessions s ON s.tenant_id = t.tenant_id AND s.id = t.session_id
+      JOIN accounts a ON a.tenant_id = s.tenant_id AND a.id = s.account_id
       LEFT JOIN refresh_tokens n ON n.tenant_id = t.tenant_id AND n.digest = t.successor_digest
      WHERE t.tenant_id = $1 AND t.digest = $2";
 
@@ -146,6 +147,8 @@ pub struct RefreshRow {
     pub facts: RefreshFacts,
     /// The token's successor, sealed under a key derived from the token.
     pub successor_sealed: Option<Vec<u8>>,
+    /// Whether its account was made through a test identity.
+    pub test: bool,
 }
 
 /// One replacement of a refresh token.
@@ -442,6 +445,7 @@ struct TokenRow {
     replaced_at: Option<i64>,
     successor_sealed: Option<Vec<u8>>,
     successor_replaced_at: Option<i64>,
+    test: bool,
 }
 
 impl TokenRow {
@@ -453,6 +457,7 @@ impl TokenRow {
                 successor_used: self.successor_replaced_at.is_some(),
             },
             successor_sealed: self.successor_sealed,
+            test: self.test,
         })
     }
 }

@@ -2,20 +2,22 @@
 //!
 //! Nothing here knows a code for longer than it takes to compare it: the challenge names the
 //! inputs of its derivation, the sender derives it again when the message leaves, and so does the
-//! comparison below.
+//! comparison below. Only a test identity's code is known: it is the listed one.
 
-use super::Deps;
+use super::{Deps, test_identities};
+use crate::actors::budget::{Booked, Outgoing};
 use crate::actors::failure::Failure;
 use crate::crypto::digest::{self, CodeSubject as CodeDerivation};
+use crate::domain::account::Account;
 use crate::domain::contact::Contact;
 use crate::domain::ids::{AccountId, ChallengeId, OperationId};
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
-use crate::domain::message::{CodeRef, Content};
+use crate::domain::message::{Channel, CodeRef, Content};
 use crate::domain::otp::{Challenge, CodePurpose, CodeRules, Send, SendVerdict, TryVerdict};
 use crate::domain::time::Timestamp;
 use crate::ephemeral::{CodeOwner, CodeSubject, Consume, Guess};
-use crate::secret::ExposeSecret as _;
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::telemetry;
 use crate::tenant::TenantContext;
 
@@ -24,10 +26,31 @@ pub(super) struct CodeSend<'a> {
     pub tenant: &'a TenantContext,
     pub purpose: CodePurpose,
     pub to: Destination,
+    /// Whose contact it is, if anybody's.
+    pub account: Option<&'a Account>,
     pub lane: Lane,
+    /// The network that asked, if that is known.
+    pub client: Option<&'a str>,
     pub locale: Option<Locale>,
     /// The version of the password it is sent after: a reset voids the code.
     pub credential: Option<i64>,
+}
+
+impl CodeSend<'_> {
+    fn is_test(&self) -> bool {
+        test_identities::code(self.tenant, &self.to.contact, self.account).is_some()
+    }
+
+    fn challenge_id(&self, deps: &Deps) -> ChallengeId {
+        let bytes = deps.entropy.bytes();
+        if self.is_test() { ChallengeId::for_test(bytes) } else { ChallengeId::random(bytes) }
+    }
+}
+
+/// Whether the account has shown that the number is its own.
+fn has_proven(account: Option<&Account>, contact: &Contact) -> bool {
+    let own = account.and_then(|account| account.phone.as_ref());
+    matches!(contact, Contact::Phone(number) if own == Some(number))
 }
 
 /// Whose book counts it, and where it goes.
@@ -57,17 +80,20 @@ pub(super) enum Issued {
 }
 
 /// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
-/// booking is given back: a person is never told to wait for a code that was not sent.
+/// booking is given back: a person is never told to wait for a code that was not sent. What a
+/// ceiling of the tenant's budget withholds is the exception, and told in [`crate::domain::budget`].
 pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
-    if !deps.postman.can_send(send.to.contact.channel()) {
-        tracing::error!(channel = send.to.contact.channel().as_str(), "a code was asked for, but there is no sender");
+    let channel = send.to.contact.channel();
+    let stays = send.is_test() || channel == Channel::Sms && deps.budget.is_stopped(send.tenant);
+    if !stays && !deps.postman.can_send(channel) {
+        tracing::error!(channel = channel.as_str(), "a code was asked for, but there is no sender");
         return Err(Failure::Unavailable);
     }
     let subject = CodeSubject { owner: send.to.subject, purpose: send.purpose };
     let rules = CodeRules::of(send.tenant.policy(), send.purpose);
     let ask = Send {
         operation: OperationId::random(deps.entropy.bytes()),
-        fresh: ChallengeId::random(deps.entropy.bytes()),
+        fresh: send.challenge_id(deps),
         key_id: deps.digests.key_id().to_owned(),
         lane: send.lane,
     };
@@ -76,17 +102,38 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
         SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
         SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
     };
-    let code = CodeRef { credential: send.credential, ..CodeRef::from(&challenge) };
-    let content = match send.purpose {
-        CodePurpose::PhoneSignIn => Content::SignInCode(code),
-        CodePurpose::NewDevice => Content::DeviceCode(code),
-    };
-    let message = deps.message(send.tenant, send.to.contact.clone(), send.locale, content, challenge.expires);
-    if let Err(failure) = deps.post(message).await {
+    if let Err(failure) = post(deps, send, &challenge).await {
         deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;
         return Err(failure);
     }
     Ok(Issued::Sent { challenge })
+}
+
+/// Pays for the message and writes it, unless a test identity or a ceiling keeps it here.
+async fn post(deps: &Deps, send: &CodeSend<'_>, challenge: &Challenge) -> Result<(), Failure> {
+    if send.is_test() {
+        test_identities::note(deps, send.tenant, send.account.map(|account| account.id), "sent");
+        return Ok(());
+    }
+    let (to, proven) = (&send.to.contact, has_proven(send.account, &send.to.contact));
+    let outgoing = Outgoing { tenant: send.tenant, to, proven, client: send.client };
+    let receipt = match deps.budget.book(&outgoing).await? {
+        Booked::Taken(receipt) => receipt,
+        // A device that the account knows may be told what nobody else is.
+        Booked::Withheld if send.lane != Lane::Strangers => return Err(Failure::Unavailable),
+        Booked::Withheld => return Ok(()),
+    };
+    let code = CodeRef { credential: send.credential, ..CodeRef::from(challenge) };
+    let content = match send.purpose {
+        CodePurpose::PhoneSignIn => Content::SignInCode(code),
+        CodePurpose::NewDevice => Content::DeviceCode(code),
+    };
+    let message = deps.message(send.tenant, to.clone(), send.locale, content, challenge.expires);
+    let posted = deps.post(message).await;
+    if posted.is_err() {
+        deps.budget.give_back(send.tenant, &receipt).await?;
+    }
+    posted
 }
 
 /// An answer to a code.
@@ -94,6 +141,8 @@ pub(super) struct Answer<'a> {
     pub tenant: &'a TenantContext,
     pub purpose: CodePurpose,
     pub to: Destination,
+    /// Whose contact it is, if anybody's.
+    pub account: Option<&'a Account>,
     pub lane: Lane,
     pub wanted: Option<ChallengeId>,
     pub code: &'a str,
@@ -126,6 +175,36 @@ pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, F
         TryVerdict::Ceiling { until } => return Ok(Checked::Ceiling { until }),
     };
     metrics::counter!(telemetry::CODE_COMPARISONS).increment(1);
+    let account = answer.account.map(|account| account.id);
+    let is_test = challenge.id.is_test();
+    let Some(expected) = expected(deps, answer, &challenge) else { return Ok(Checked::Expired) };
+    if !digest::constant_time_eq(expected.expose_secret().as_bytes(), answer.code.as_bytes()) {
+        if is_test {
+            test_identities::note(deps, answer.tenant, account, "wrong");
+        }
+        return Ok(Checked::Wrong);
+    }
+    let operation = OperationId::random(deps.entropy.bytes());
+    let consume = Consume { operation, lane: answer.lane, answered: challenge.id };
+    if !deps.ephemeral.consume_code(answer.tenant.id(), &subject, &consume).await? {
+        return Ok(Checked::Expired);
+    }
+    match &answer.to.contact {
+        _ if is_test => test_identities::note(deps, answer.tenant, account, "right"),
+        Contact::Phone(number) if !has_proven(answer.account, &answer.to.contact) => {
+            deps.budget.verified(answer.tenant, number).await;
+        }
+        _ => {}
+    }
+    Ok(Checked::Right(challenge.id))
+}
+
+/// The right answer: the listed code of a challenge made for a test identity that is one still,
+/// else the derived one.
+fn expected(deps: &Deps, answer: &Answer<'_>, challenge: &Challenge) -> Option<SecretString> {
+    if challenge.id.is_test() {
+        return test_identities::code(answer.tenant, &answer.to.contact, answer.account).map(SecretString::from);
+    }
     let derivation = CodeDerivation {
         tenant: answer.tenant.id(),
         purpose: answer.purpose.as_str(),
@@ -134,14 +213,7 @@ pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, F
         length: challenge.length,
         credential: answer.credential,
     };
-    let Some(expected) = deps.digests.code(&challenge.key_id, &derivation) else { return Ok(Checked::Expired) };
-    if !digest::constant_time_eq(expected.expose_secret().as_bytes(), answer.code.as_bytes()) {
-        return Ok(Checked::Wrong);
-    }
-    let operation = OperationId::random(deps.entropy.bytes());
-    let consume = Consume { operation, lane: answer.lane, answered: challenge.id };
-    let won = deps.ephemeral.consume_code(answer.tenant.id(), &subject, &consume).await?;
-    Ok(if won { Checked::Right(challenge.id) } else { Checked::Expired })
+    deps.digests.code(&challenge.key_id, &derivation)
 }
 
 /// A code as people type it: spaces and dashes dropped, full-width digits narrowed.

@@ -57,6 +57,7 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
         tenant: &ask.tenant,
         purpose: CodePurpose::NewDevice,
         to: Destination { subject: codes::account_subject(id), contact: Contact::Email(ask.email.clone()) },
+        account: found.as_ref().map(|(account, _)| account),
         lane: Lane::Strangers,
         wanted: ask.challenge,
         code: ask.code.expose_secret(),

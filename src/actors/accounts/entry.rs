@@ -138,7 +138,7 @@ pub(super) async fn finish(
     account: Account,
     prepared: Prepared,
 ) -> Result<SignedIn, Failure> {
-    let issued = issue(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session).await?;
+    let issued = issue(&deps.keyring, &deps.clock, &deps.entropy, tenant, &prepared.session, account.test).await?;
     let AccessToken { token, expires_in } = issued;
     Ok(SignedIn {
         account,

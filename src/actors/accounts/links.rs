@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Deps;
 use super::attempts;
 use crate::actors::ask::ReplyPort;
+use crate::actors::budget::{Booked, Outgoing};
 use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::actors::hasher::Choice;
@@ -119,14 +120,16 @@ async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<L
     })
 }
 
-/// A verification link serves an address that is not proven yet, a reset link an enabled account.
+/// A verification link serves an address that is not proven yet, a reset link an enabled account; no
+/// link serves a test account, whose mail nobody reads.
 async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, purpose: LinkPurpose) -> Result<(), Failure> {
     let found = deps.storage.accounts().find(ask.tenant.id(), id).await?;
     let serves = |account: &Account| match purpose {
         LinkPurpose::Verification => account.email_verified_at.is_none(),
         LinkPurpose::Reset => !account.disabled,
     };
-    match found.filter(|account| !account.has_lapsed(deps.clock.now()) && serves(account)) {
+    let is_reached = |account: &Account| !account.test && !account.has_lapsed(deps.clock.now());
+    match found.filter(|account| is_reached(account) && serves(account)) {
         Some(account) => issue(deps, ask, purpose, &account).await,
         None => Ok(()),
     }
@@ -145,9 +148,13 @@ async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &A
     let expires_at = account.unverified_until.map_or(whole_life, |end| end.min(whole_life));
     let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
     let locale = ask.locale.or(account.locale);
-    let message = deps.message(&ask.tenant, Contact::Email(ask.email.clone()), locale, content, link.expires_at);
-    let messages = [message];
-    deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await?;
+    let to = Contact::Email(ask.email.clone());
+    let Booked::Taken(receipt) = deps.budget.book(&Outgoing::mail(&ask.tenant, &to)).await? else { return Ok(()) };
+    let messages = [deps.message(&ask.tenant, to, locale, content, link.expires_at)];
+    if let Err(error) = deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await {
+        deps.budget.give_back(&ask.tenant, &receipt).await?;
+        return Err(error.into());
+    }
     let [message] = messages;
     deps.postman.dispatch(message);
     Ok(())

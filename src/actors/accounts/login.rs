@@ -201,7 +201,9 @@ async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account, compared:
         tenant: &ask.tenant,
         purpose: CodePurpose::NewDevice,
         to: Destination { subject: codes::account_subject(account.id), contact: Contact::Email(email) },
+        account: Some(account),
         lane: Lane::Strangers,
+        client: ask.client.address_prefix.as_deref(),
         locale: ask.client.locale.or(account.locale),
         credential: Some(compared),
     };

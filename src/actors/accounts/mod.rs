@@ -22,6 +22,7 @@ mod login;
 mod password;
 mod phone;
 mod registration;
+mod test_identities;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,9 +39,11 @@ pub use self::phone::{
     RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode, VerifyCodeOutcome,
 };
 pub use self::registration::{RegisterEmail, RegisterEmailOutcome};
+pub use self::test_identities::test_identities_taken;
 
 use super::ask::{ReplyPort, ask};
 use super::auditor::Auditor;
+use super::budget::Budget;
 use super::directory::{AccountKey, Directory, Resident, SHADOWS, Who};
 use super::failure::Failure;
 use super::hasher::Hasher;
@@ -82,6 +85,8 @@ pub struct Deps {
     pub revocations: Revocations,
     /// Messages on their way.
     pub postman: Postman,
+    /// What messages may cost.
+    pub budget: Budget,
     /// The audit log, for what may be lost.
     pub auditor: Auditor,
     /// What was compared is told here, and strangers are held back under attack.
@@ -246,6 +251,12 @@ impl Accounts {
     #[must_use]
     pub fn resident(&self) -> usize {
         self.directory.len()
+    }
+
+    /// What messages may cost.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.deps.budget
     }
 
     /// Lets every actor finish what it has.

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::codes::{self, Answer, CodeSend, Destination, Issued};
 use super::device_code::{CodeOutcome, accepted};
 use super::entry::{self, Entry, SignedIn};
-use super::{Deps, directory_id};
+use super::{Deps, directory_id, test_identities};
 use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
@@ -59,8 +59,10 @@ pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Re
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
+        account: account.as_ref(),
         lane,
-        locale: ask.client.locale.or(account.and_then(|account| account.locale)),
+        client: ask.client.address_prefix.as_deref(),
+        locale: ask.client.locale.or(account.as_ref().and_then(|account| account.locale)),
         credential: None,
     };
     let rules = CodeRules::of(ask.tenant.policy(), send.purpose);
@@ -109,6 +111,7 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         tenant: &ask.tenant,
         purpose: CodePurpose::PhoneSignIn,
         to: Destination { subject: codes::contact_subject(deps, &ask.tenant, &contact), contact },
+        account: account.as_ref(),
         lane,
         wanted: None,
         code: ask.code.expose_secret(),
@@ -201,6 +204,7 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
         last_name: Some(ask.last_name),
         locale: ask.client.locale,
         disabled: false,
+        test: proof.is_test(),
         created_at: now,
         unverified_until: None,
     };
@@ -210,6 +214,9 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
     let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };
     match deps.storage.accounts().create_with_phone(&registration, &deps.notes(&[], &events)).await? {
         PhoneRegistered::Created { .. } => {
+            if account.test {
+                test_identities::note(deps, &ask.tenant, Some(account.id), "registered");
+            }
             let signed_in = entry::finish(deps, &ask.tenant, account, prepared).await?;
             Ok(RegisterPhoneOutcome::Registered(Box::new(signed_in)))
         }

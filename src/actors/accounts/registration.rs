@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::Deps;
 use super::client::Client;
-use super::{entry, links};
+use super::{entry, links, test_identities};
+use crate::actors::budget::{Booked, Outgoing, Receipt};
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, OperationId};
-use crate::domain::message::{Content, LinkRef};
+use crate::domain::message::{Content, LinkRef, Message};
 use crate::domain::password::PasswordProblem;
 use crate::domain::policy::ResendPolicy;
 use crate::ephemeral::{MailCount, MailVerdict};
@@ -72,36 +73,64 @@ pub(super) async fn register(deps: &Deps, ask: RegisterEmail) -> Result<Register
         purpose: LinkPurpose::Verification,
         expires_at: now + tenant.policy().verification_ttl,
     };
-    let content = Content::Verification(LinkRef { link: link.id, account: account.id });
     let to = Contact::Email(ask.email.clone());
-    let message = deps.message(tenant, to, account.locale, content, link.expires_at);
+    let (receipt, messages) = verification_mail(deps, &ask, &account, &link).await?;
     let events = [deps.event(tenant, Some(account.id), EventKind::UserCreated, Some("email"))];
     let registration = EmailRegistration { account: &account, password_hash: &phc, devices: &devices, link: &link };
 
-    let messages = [message];
-    match deps.storage.accounts().create_with_email(&registration, &deps.notes(&messages, &events)).await? {
+    let registered = deps.storage.accounts().create_with_email(&registration, &deps.notes(&messages, &events)).await;
+    // One message either way: what was booked for the newcomer's mail serves the owner's.
+    let told = match &registered {
+        Ok(EmailRegistered::Created) => true,
+        Ok(EmailRegistered::EmailTaken) if !tenant.policy().discloses_existing && owner_may_be_told => {
+            receipt.is_some() && tell_the_owner(deps, &ask, to).await?
+        }
+        _ => false,
+    };
+    if let Some(receipt) = receipt.filter(|_| !told) {
+        deps.budget.give_back(tenant, &receipt).await?;
+    }
+    match registered? {
         EmailRegistered::Created => {
-            let [message] = messages;
-            deps.postman.dispatch(message);
+            if account.test {
+                test_identities::note(deps, tenant, Some(account.id), "registered");
+            }
+            deps.postman.dispatch_all(messages);
             Ok(RegisterEmailOutcome::Accepted { device_token })
         }
         EmailRegistered::EmailTaken if tenant.policy().discloses_existing => Ok(RegisterEmailOutcome::Exists),
-        EmailRegistered::EmailTaken => {
-            if owner_may_be_told {
-                tell_the_owner(deps, &ask).await?;
-            }
-            Ok(RegisterEmailOutcome::Accepted { device_token })
-        }
+        EmailRegistered::EmailTaken => Ok(RegisterEmailOutcome::Accepted { device_token }),
     }
 }
 
+/// The mail with the link, unless the address had its day's messages (another link can be asked for
+/// tomorrow) or is a test identity's.
+async fn verification_mail(
+    deps: &Deps,
+    ask: &RegisterEmail,
+    account: &Account,
+    link: &NewLink,
+) -> Result<(Option<Receipt>, Vec<Message>), Failure> {
+    let to = Contact::Email(ask.email.clone());
+    if account.test {
+        return Ok((None, Vec::new()));
+    }
+    let Booked::Taken(receipt) = deps.budget.book(&Outgoing::mail(&ask.tenant, &to)).await? else {
+        return Ok((None, Vec::new()));
+    };
+    let content = Content::Verification(LinkRef { link: link.id, account: account.id });
+    Ok((Some(receipt), vec![deps.message(&ask.tenant, to, account.locale, content, link.expires_at)]))
+}
+
+/// A test identity's address counts as verified: no link can reach it.
 fn account(deps: &Deps, ask: &RegisterEmail) -> Account {
     let now = deps.clock.now();
+    let test = test_identities::code(&ask.tenant, &Contact::Email(ask.email.clone()), None).is_some();
     Account {
         tenant: ask.tenant.id(),
         id: AccountId::at(now, deps.entropy.bytes()),
         email: Some(ask.email.clone()),
-        email_verified_at: None,
+        email_verified_at: test.then_some(now),
         phone: None,
         phone_as_given: ask.phone_as_given.clone(),
         username: Some(ask.username.clone()),
@@ -109,8 +138,9 @@ fn account(deps: &Deps, ask: &RegisterEmail) -> Account {
         last_name: None,
         locale: ask.client.locale,
         disabled: false,
+        test,
         created_at: now,
-        unverified_until: Some(now + ask.tenant.policy().verification_ttl),
+        unverified_until: (!test).then(|| now + ask.tenant.policy().verification_ttl),
     }
 }
 
@@ -127,14 +157,19 @@ async fn count_mail(deps: &Deps, ask: &RegisterEmail) -> Result<bool, Failure> {
     Ok(counted == MailVerdict::Allowed)
 }
 
-/// "Someone tried to register with your address", in the owner's language.
-async fn tell_the_owner(deps: &Deps, ask: &RegisterEmail) -> Result<(), Failure> {
-    let to = Contact::Email(ask.email.clone());
+/// "Someone tried to register with your address", in the owner's language; false if nothing was
+/// sent, since nobody reads a test account's mail.
+async fn tell_the_owner(deps: &Deps, ask: &RegisterEmail, to: Contact) -> Result<bool, Failure> {
     let accounts = deps.storage.accounts();
-    let locale = match accounts.find_id(ask.tenant.id(), &to).await? {
-        Some(id) => accounts.find(ask.tenant.id(), id).await?.and_then(|owner| owner.locale),
+    let owner = match accounts.find_id(ask.tenant.id(), &to).await? {
+        Some(id) => accounts.find(ask.tenant.id(), id).await?,
         None => None,
     };
+    if owner.as_ref().is_some_and(|owner| owner.test) {
+        return Ok(false);
+    }
     let not_after = deps.clock.now() + ask.tenant.policy().verification_ttl;
-    deps.post(deps.message(&ask.tenant, to, locale, Content::AlreadyRegistered, not_after)).await
+    let locale = owner.and_then(|owner| owner.locale);
+    deps.post(deps.message(&ask.tenant, to, locale, Content::AlreadyRegistered, not_after)).await?;
+    Ok(true)
 }

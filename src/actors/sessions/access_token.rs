@@ -28,13 +28,15 @@ pub(super) fn audience<'t>(tenant: &'t TenantContext, client_id: &str) -> Option
     Some(&app.audience)
 }
 
-/// Signs a token that ends with its session at the latest.
+/// Signs a token that ends with its session at the latest. `test` says that the account was made
+/// through a test identity.
 pub(in crate::actors) async fn issue(
     keyring: &Keyring,
     clock: &Clock,
     entropy: &Entropy,
     tenant: &TenantContext,
     session: &Session,
+    test: bool,
 ) -> Result<AccessToken, Failure> {
     let now = clock.now();
     // An app that was deleted within the last moments: as if it had been so all along.
@@ -53,7 +55,7 @@ pub(in crate::actors) async fn issue(
         amr: session.proof.amr().iter().map(|&method| method.to_owned()).collect(),
         auth_time: session.authenticated_at,
         scope: None,
-        test: false,
+        test,
     };
     let keys = keyring.of(tenant).await?;
     let token = jwt::sign(&keys.signing, &claims).map_err(|error| {

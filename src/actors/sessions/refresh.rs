@@ -74,7 +74,7 @@ impl Sessions {
         }
         match judge_refresh(&tenant.policy().tokens, &row.session, row.facts, self.clock.now()) {
             RefreshVerdict::Ended => Ok(Some(RefreshOutcome::Invalid)),
-            RefreshVerdict::Rotate => self.rotate(tenant, presented, digest, &row.session).await,
+            RefreshVerdict::Rotate => self.rotate(tenant, presented, digest, &row).await,
             RefreshVerdict::Repeat => self.repeat(tenant, presented, &row).await.map(Some),
             RefreshVerdict::Reuse => {
                 self.end_for_reuse(tenant, &row.session).await?;
@@ -89,7 +89,7 @@ impl Sessions {
         tenant: &TenantContext,
         presented: &SecretString,
         old_digest: [u8; 32],
-        session: &Session,
+        row: &RefreshRow,
     ) -> Result<Option<RefreshOutcome>, Failure> {
         let successor = digest::fresh_token(&self.entropy);
         let sealed =
@@ -102,7 +102,7 @@ impl Sessions {
         if !self.storage.sessions().rotate(tenant.id(), &rotation, self.clock.now()).await? {
             return Ok(None);
         }
-        self.pair(tenant, session, successor).await.map(Some)
+        self.pair(tenant, row, successor).await.map(Some)
     }
 
     /// The same successor for every caller within the grace.
@@ -115,16 +115,17 @@ impl Sessions {
         let sealed = row.successor_sealed.as_deref().ok_or(Failure::Internal)?;
         let successor = seal::open_under_token(presented.expose_secret(), sealed).map_err(|_| Failure::Internal)?;
         let successor = std::str::from_utf8(successor.expose_secret()).map_err(|_| Failure::Internal)?;
-        self.pair(tenant, &row.session, successor.to_owned().into()).await
+        self.pair(tenant, row, successor.to_owned().into()).await
     }
 
     async fn pair(
         &self,
         tenant: &TenantContext,
-        session: &Session,
+        row: &RefreshRow,
         refresh_token: SecretString,
     ) -> Result<RefreshOutcome, Failure> {
-        let access = access_token::issue(&self.keyring, &self.clock, &self.entropy, tenant, session).await?;
+        let (keyring, session) = (&self.keyring, &row.session);
+        let access = access_token::issue(keyring, &self.clock, &self.entropy, tenant, session, row.test).await?;
         Ok(RefreshOutcome::Refreshed { token: access.token, refresh_token, expires_in: access.expires_in })
     }
 

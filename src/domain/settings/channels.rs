@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Sealed, Setter};
+use super::{BudgetSettings, Sealed, Setter};
 use crate::domain::contact::{EmailAddress, Region};
 
 /// Most senders a channel may list: each may hold up a message until its deadline.
@@ -106,6 +106,9 @@ pub struct SmsSettings {
     /// Regions that messages may go to (ISO 3166-1 alpha-2); unset is the profile's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<Region>>,
+    /// What they may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSettings>,
     /// The tenant's own, tried in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<SmsSender>,

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! One file per large section: [`channels`] says how messages leave, [`templates`] what they say,
-//! [`limits`] who may ask how often. Every number's legal range
+//! [`budget`] what they may cost, [`limits`] who may ask how often. Every number's legal range
 //! stands beside the section that sets it.
 
+pub mod budget;
 pub mod channels;
 pub mod limits;
 mod sealed;
@@ -25,6 +26,7 @@ use super::locale::Locale;
 use super::policy::{GrantKind, LockoutPolicy, PasswordPolicy, Policy, Profile, TokenPolicy};
 use super::signing_key::Algorithm;
 
+pub use budget::{BudgetSettings, TestIdentitySettings};
 pub use channels::{EmailSettings, Mode, SmsKind, SmsSender, SmsSettings, SmtpSecurity, SmtpServer, SuccessRule};
 pub use limits::{LimitSettings, LimitsSettings};
 pub use sealed::Sealed;
@@ -80,6 +82,9 @@ pub struct Settings {
     /// Texts of its own.
     #[serde(skip_serializing_if = "is_unset")]
     pub templates: TemplateSettings,
+    /// Contacts whose code is fixed and to which nothing is sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test_identities: Vec<TestIdentitySettings>,
 }
 
 fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
@@ -96,6 +101,7 @@ macro_rules! sections {
         }
     )*};
 }
+use sections;
 
 sections! {
     /// Codes by channel and how often they are sent.
@@ -197,6 +203,15 @@ impl Setter<'_> {
         }
     }
 
+    /// A number whose path is put together.
+    fn count(&mut self, path: String, value: Option<u64>, range: std::ops::RangeInclusive<u64>, target: &mut u64) {
+        match value {
+            Some(value) if range.contains(&value) => *target = value,
+            Some(_) => self.refuse(path, format!("must be from {} to {}", range.start(), range.end())),
+            None => {}
+        }
+    }
+
     fn seconds(
         &mut self,
         path: &'static str,
@@ -248,6 +263,8 @@ impl Settings {
         self.email.check(&mut set);
         self.sms.check(&mut set);
         self.templates.check(&mut set);
+        self.sms.apply(policy, &mut set);
+        budget::test_identities(&self.test_identities, policy, &mut set);
     }
 }
 

@@ -56,6 +56,11 @@ scripts! {
     COUNT_MAIL = ["prelude", "count_mail"];
     CHECK_LIMITS = ["prelude", "check_limits"];
     COUNT_COMPARED = ["prelude", "count_compared"];
+    GIVE_BACK_MAIL = ["prelude", "give_back_mail"];
+    TAKE_BUDGET = ["prelude", "budget_book", "take_budget"];
+    GIVE_BACK_BUDGET = ["prelude", "budget_book", "give_back_budget"];
+    COUNT_VERIFIED = ["prelude", "budget_book", "count_verified"];
+    BUDGET_USAGE = ["prelude", "budget_book", "budget_usage"];
     PUT_GRANT = ["prelude", "put_grant"];
     TAKE_GRANT = ["prelude", "take_grant"];
     REVOKE = ["prelude", "revoke"];

@@ -1,6 +1,7 @@
 //! One contract, every back end: two nodes on one store, in process and (where one is named) Redis.
 
 mod attempts;
+mod budget;
 mod codes;
 mod limits;
 mod model_attempts;

@@ -6,8 +6,8 @@
 //!        └──────────────────────────────┴─► Door (a tenant's routes), Inbox (what people receive)
 //! ```
 //!
-//! Three tenants exist: `default` (profile `classic`), `strict` (`asvs-l1`) and `other`
-//! (`classic`, at home on `login.other.test`).
+//! Three tenants exist: `default` (profile `classic`), `strict` (`asvs-l1`, sending to Senegal) and
+//! `other` (`classic`, at home on `login.other.test`).
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +26,6 @@ use guichet::delivery::console::ConsoleSender;
 use guichet::domain::app::App as Application;
 use guichet::domain::ids::{AppId, TenantId};
 use guichet::domain::policy::Profile;
-use guichet::domain::settings::Settings;
 use guichet::entropy::Entropy;
 use guichet::storage::{NewTenant, Storage, Target, TenantCreated};
 use guichet::tenant::{Directory, Tenants};
@@ -118,11 +117,10 @@ const WORDED: &str = r#"{
 }"#;
 
 async fn tenants(storage: &Storage) {
-    let worded = serde_json::from_str(WORDED).unwrap();
     for (slug, profile, domains, settings) in [
-        ("strict", Profile::AsvsL1, vec![], Settings::default()),
-        ("other", Profile::Classic, vec!["login.other.test".to_owned()], Settings::default()),
-        ("worded", Profile::Classic, vec!["id.worded.test".to_owned()], worded),
+        ("strict", Profile::AsvsL1, vec![], r#"{"sms":{"regions":["SN"]}}"#),
+        ("other", Profile::Classic, vec!["login.other.test".to_owned()], "{}"),
+        ("worded", Profile::Classic, vec!["id.worded.test".to_owned()], WORDED),
     ] {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let tenant = NewTenant {
@@ -130,7 +128,7 @@ async fn tenants(storage: &Storage) {
             slug: slug.to_owned(),
             name: slug.to_uppercase(),
             profile,
-            settings,
+            settings: serde_json::from_str(settings).unwrap(),
             domains,
             created_at: clock.now(),
         };
@@ -163,6 +161,39 @@ impl Gateway {
         change(&mut config);
         let app = start(&config, &clock, &inbox).await;
         Self { clock, inbox, app, config, target, clients: Mutex::default() }
+    }
+
+    /// Starts anew with other settings of a tenant in place.
+    pub(crate) async fn with_settings(self, slug: &str, settings: &serde_json::Value) -> Self {
+        let set = format!("UPDATE tenants SET settings = '{settings}', version = version + 1 WHERE slug = '{slug}'");
+        match &self.target {
+            Target::Sqlite(path) => {
+                let mut link = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+                sqlx::query(AssertSqlSafe(set)).execute(&mut link).await.unwrap();
+            }
+            Target::Postgres(url) => {
+                use guichet::secret::ExposeSecret as _;
+                let mut link = PgConnection::connect(url.expose_secret()).await.unwrap();
+                sqlx::query(AssertSqlSafe(set)).execute(&mut link).await.unwrap();
+            }
+        }
+        self.restart(|_| ()).await
+    }
+
+    /// Waits until the audit log tells of an event that many times, and of no more.
+    pub(crate) async fn audited(&self, kind: &str, times: usize) {
+        let heard = async {
+            loop {
+                let rows = self.tables().await;
+                let told = rows.iter().filter(|(table, row)| table == "audit" && row.contains(kind)).count();
+                if told >= times {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(10), heard).await;
+        assert_eq!(told, Ok(times), "{kind}");
     }
 
     /// Stops as a deployment does.

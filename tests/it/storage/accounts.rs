@@ -1,10 +1,12 @@
 //! Registration, uniqueness, lapse, erasure; tenant isolation.
 
+use guichet::actors::accounts::test_identities_taken;
 use guichet::domain::account::Account;
-use guichet::domain::contact::{Contact, PhoneNumber};
+use guichet::domain::contact::{Contact, EmailAddress, PhoneNumber};
 use guichet::domain::device::DeviceProof;
 use guichet::domain::event::EventKind;
 use guichet::domain::ids::ChallengeId;
+use guichet::domain::test_identity::TestIdentities;
 use guichet::secret::ExposeSecret;
 use guichet::storage::{
     EmailRegistered, Notes, Opening, PhoneRegistered, PhoneRegistration, Storage, StorageError, Verified,
@@ -284,6 +286,7 @@ async fn tenant_isolation(storage: Storage) {
 }
 
 on_every_database!(
+    a_test_identity_cannot_be_saved_over_an_ordinary_account,
     an_account_reads_back_as_it_was_written,
     an_address_is_unique_within_its_tenant_under_parallel_fire,
     a_taken_address_writes_nothing,
@@ -298,3 +301,23 @@ on_every_database!(
     forgetting_a_device_ends_its_sessions,
     tenant_isolation,
 );
+
+async fn a_test_identity_cannot_be_saved_over_an_ordinary_account(storage: Storage) {
+    let tenant = a_tenant(&storage, "acme").await;
+    let awa = an_account(&storage, tenant, "awa@example.com").await;
+    let tester = Account { test: true, ..email_account(tenant, "tester@example.com") };
+    register(&storage, &tester, &silent(T0)).await;
+    assert!(storage.accounts().find(tenant, tester.id).await.unwrap().unwrap().test);
+    let mut identities = TestIdentities::default();
+    for address in ["tester@example.com", "awa@example.com", "free@example.com"] {
+        identities.insert(Contact::Email(EmailAddress::parse(address).unwrap()), "1234".to_owned());
+    }
+
+    let taken = test_identities_taken(&storage, tenant, &identities).await.unwrap();
+    let elsewhere = a_tenant(&storage, "elsewhere").await;
+
+    assert!(!awa.test);
+    let paths: Vec<_> = taken.into_iter().map(|bad| bad.path.into_owned()).collect();
+    assert_eq!(paths, ["test_identities[1]"]);
+    assert!(test_identities_taken(&storage, elsewhere, &identities).await.unwrap().is_empty());
+}

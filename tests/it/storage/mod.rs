@@ -97,6 +97,7 @@ fn email_account(tenant: TenantId, email: &str) -> Account {
         last_name: None,
         locale: Some(Locale::Fr),
         disabled: false,
+        test: false,
         created_at: T0,
         unverified_until: Some(T0 + DAY),
     }

@@ -1,0 +1,184 @@
+//! What sending costs: asked before a message is written, given back if it cannot be.
+//!
+//! ```text
+//!   codes::issue ─► Budget::book ─┬─► the tenant's ceilings: one script, all or none
+//!                                 └─► the recipient's day over all tenants, in a slot of its own
+//! ```
+//!
+//! The rules, and what a caller sees of them, are told in [`crate::domain::budget`]. Nothing here
+//! is kept: both books are the ephemeral store's, and two nodes share one count.
+
+use std::sync::Arc;
+
+use super::auditor::Auditor;
+use super::failure::Failure;
+use crate::clock::Clock;
+use crate::crypto::digest::Digests;
+use crate::domain::budget::{BudgetUsage, RECIPIENT_PER_DAY, Reached, Spend, Withheld, region_of};
+use crate::domain::contact::{Contact, PhoneNumber};
+use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::OperationId;
+use crate::domain::settings::Mode;
+use crate::entropy::Entropy;
+use crate::ephemeral::{EphemeralStore, MailVerdict, RecipientCount};
+use crate::telemetry;
+use crate::tenant::TenantContext;
+
+/// Asks the books. Clones share everything.
+#[derive(Clone)]
+pub struct Budget {
+    /// The books.
+    pub ephemeral: Arc<dyn EphemeralStore>,
+    /// Names recipients.
+    pub digests: Arc<Digests>,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// The time.
+    pub clock: Clock,
+    /// Who hears of a ceiling that was reached.
+    pub auditor: Auditor,
+    /// The operator's kill switch: no tenant's text messages leave.
+    pub sms_stopped: bool,
+}
+
+/// A message about to be written.
+pub(super) struct Outgoing<'a> {
+    pub tenant: &'a TenantContext,
+    pub to: &'a Contact,
+    /// Whether an account of the tenant has proven the number.
+    pub proven: bool,
+    /// The network that asked for it, if that is known.
+    pub client: Option<&'a str>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A mail: only its recipient's day counts it.
+    pub(super) const fn mail(tenant: &'a TenantContext, to: &'a Contact) -> Self {
+        Self { tenant, to, proven: false, client: None }
+    }
+}
+
+/// What became of it.
+pub(super) enum Booked {
+    /// Write it; give it back if that fails.
+    Taken(Receipt),
+    /// Do not write it, and do not say so.
+    Withheld,
+}
+
+/// What was taken for a message.
+pub(super) struct Receipt {
+    spend: Option<Spend>,
+    recipient: RecipientCount,
+}
+
+impl Budget {
+    /// What a tenant's text messages used of its ceilings.
+    ///
+    /// # Errors
+    /// [`Failure`] if the store is away.
+    pub async fn usage(&self, tenant: &TenantContext) -> Result<BudgetUsage, Failure> {
+        Ok(self.ephemeral.budget_usage(tenant.id()).await?)
+    }
+
+    /// Whether a kill switch stops a tenant's text messages, the operator's or its own.
+    pub(super) fn is_stopped(&self, tenant: &TenantContext) -> bool {
+        let is_off = tenant.settings().sms.mode == Some(Mode::Off);
+        self.sms_stopped || is_off || tenant.policy().sms.budget.stopped
+    }
+
+    /// Takes a message from every ceiling it falls under, or from none.
+    pub(super) async fn book(&self, outgoing: &Outgoing<'_>) -> Result<Booked, Failure> {
+        let spend = match outgoing.to {
+            Contact::Phone(number) => Some(self.spend(outgoing, number)),
+            Contact::Email(_) => None,
+        };
+        if let Some(spend) = &spend
+            && !self.take(outgoing.tenant, spend).await?
+        {
+            return Ok(Booked::Withheld);
+        }
+        let recipient = RecipientCount {
+            operation: self.operation(),
+            recipient: *self.digests.recipient(outgoing.to).as_bytes(),
+            per_day: RECIPIENT_PER_DAY,
+        };
+        let counted = self.ephemeral.count_recipient(&recipient).await;
+        if let Ok(MailVerdict::Allowed) = counted {
+            return Ok(Booked::Taken(Receipt { spend, recipient }));
+        }
+        if let Some(spend) = &spend {
+            self.ephemeral.give_back_budget(outgoing.tenant.id(), spend).await?;
+        }
+        counted?;
+        self.take(outgoing.tenant, &Spend::on_nothing(self.operation(), Withheld::Recipient)).await?;
+        Ok(Booked::Withheld)
+    }
+
+    /// Gives back what was taken for a message that could not be written.
+    pub(super) async fn give_back(&self, tenant: &TenantContext, receipt: &Receipt) -> Result<(), Failure> {
+        if let Some(spend) = &receipt.spend {
+            self.ephemeral.give_back_budget(tenant.id(), spend).await?;
+        }
+        Ok(self.ephemeral.give_back_recipient(&receipt.recipient).await?)
+    }
+
+    /// A code to a number that no account has came back.
+    pub(super) async fn verified(&self, tenant: &TenantContext, number: &PhoneNumber) {
+        if let Err(error) = self.ephemeral.count_verified(tenant.id(), &region_of(number)).await {
+            tracing::warn!(%error, "a verified code was not counted for its region");
+        }
+    }
+
+    fn spend(&self, outgoing: &Outgoing<'_>, number: &PhoneNumber) -> Spend {
+        let sms = &outgoing.tenant.policy().sms;
+        let mut spend = Spend::on(&sms.budget, self.operation(), number);
+        if outgoing.proven {
+            spend.unproven_prefix = None;
+        }
+        spend.client = outgoing.client.map(str::to_owned);
+        spend.withheld = if self.is_stopped(outgoing.tenant) {
+            Some(Withheld::Stopped)
+        } else if sms.regions.allow(number) {
+            None
+        } else {
+            Some(Withheld::Region)
+        };
+        spend
+    }
+
+    /// Whether it was taken; whoever has to hear of a ceiling hears of it.
+    async fn take(&self, tenant: &TenantContext, spend: &Spend) -> Result<bool, Failure> {
+        let verdict = self.ephemeral.take_budget(tenant.id(), &tenant.policy().sms.budget, spend).await?;
+        if let Some(reached) = verdict.reached {
+            self.tell(tenant, &spend.region, reached, verdict.taken);
+        }
+        Ok(verdict.taken)
+    }
+
+    /// The metric counts every one; the log and the audit log hear of a kind and region once an hour.
+    fn tell(&self, tenant: &TenantContext, region: &str, reached: Reached, recorded: bool) {
+        let reason = reached.by.as_str();
+        let name = if recorded { telemetry::SENDS_OVER_BUDGET } else { telemetry::SENDS_WITHHELD };
+        metrics::counter!(name, "reason" => reason).increment(1);
+        if !reached.tell {
+            return;
+        }
+        tracing::warn!(tenant.slug = %tenant.slug(), limit.name = reason, region, recorded, "a ceiling of messages was reached");
+        let kind = match reached.by {
+            _ if recorded => EventKind::SmsCeilingRecorded,
+            Withheld::Region => EventKind::SmsRegionRefused,
+            Withheld::Ratio => EventKind::SmsRegionStopped,
+            Withheld::Recipient => EventKind::RecipientCeilingReached,
+            Withheld::Stopped | Withheld::Messages | Withheld::Money | Withheld::Client | Withheld::Prefix => {
+                EventKind::SmsCeilingReached
+            }
+        };
+        let (tenant, at) = (tenant.id(), self.clock.now());
+        self.auditor.record(Event { tenant, account: None, kind, at, cause: Some(reason) });
+    }
+
+    fn operation(&self) -> OperationId {
+        OperationId::random(self.entropy.bytes())
+    }
+}
