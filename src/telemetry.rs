@@ -44,6 +44,10 @@ pub const HASH_QUEUE_DEPTH: &str = "guichet_hash_queue_depth";
 pub const OUTBOX_DEPTH: &str = "guichet_outbox_depth";
 /// Gauge: age of the oldest unsettled message, in seconds.
 pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
+/// Counter: attempts at messages. Labels: `channel`, `state` (what became of it).
+pub const DELIVERIES: &str = "guichet_deliveries_total";
+/// Counter: messages given up, for whatever reason. Label: `channel`.
+pub const MESSAGES_DEAD: &str = "guichet_messages_dead_total";
 /// Counter: requests. Labels: `route` (its pattern), `method`, `status` (499: the client left before
 /// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
@@ -205,6 +209,8 @@ fn describe() {
     describe_gauge!(HASH_QUEUE_DEPTH, "Hashes waiting for a thread.");
     describe_gauge!(OUTBOX_DEPTH, "Messages not yet settled.");
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
+    describe_counter!(DELIVERIES, "Attempts at messages, by what became of them.");
+    describe_counter!(MESSAGES_DEAD, "Messages given up.");
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");

@@ -8,11 +8,13 @@
 //! Read in this order: [`ids`] and [`time`] (the words), [`contact`] and [`device`] (who is
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`password`], [`sign_in`], [`session`], [`token`] (what a right
-//! answer earns), [`event`] (what is written down about it).
+//! answer earns), [`message`] and [`delivery`] (what people are told, and what is known of its arrival),
+//! [`event`] (what is written down about it).
 
 pub mod account;
 pub mod app;
 pub mod contact;
+pub mod delivery;
 pub mod device;
 pub mod event;
 pub mod ids;

@@ -57,7 +57,7 @@ pub(super) enum Issued {
 /// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
 /// booking is given back: a person is never told to wait for a code that was not sent.
 pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
-    if !deps.postman.can_send(send.to.contact.channel()) {
+    if !deps.postman.can_send(send.tenant, send.to.contact.channel()) {
         tracing::error!(channel = send.to.contact.channel().as_str(), "a code was asked for, but there is no sender");
         return Err(Failure::Unavailable);
     }
