@@ -12,7 +12,7 @@
 //!            front end request?      ├──► crypto/     argon2id, JWT, keyed digests
 //!                                    ├──► storage/    PostgreSQL | SQLite: what must survive
 //!                                    ├──► ephemeral/  Redis | in-process: what may expire
-//!                                    └──► delivery/   SMTP, console: what people receive
+//!                                    └──► delivery/   SMTP, SMS, console: what people receive
 //! ```
 //!
 //! | floor | modules | may read |

@@ -41,10 +41,17 @@ find_postgres() {
 # Another python3 may stand before the system's in the path.
 has_aiosmtpd() { python3 -c 'import aiosmtpd.smtp' || /usr/bin/python3 -c 'import aiosmtpd.smtp'; }
 
+has_exim() { [ -x /usr/sbin/exim4 ]; }
+
+has_venv() { python3 -c 'import ensurepip, venv' || /usr/bin/python3 -c 'import ensurepip, venv'; }
+
 missing_packages() {
     if ! { has postgres && has initdb && has pg_isready; }; then echo postgresql; fi
     if ! { has redis-server && has redis-cli; }; then echo redis-server; fi
     if ! has_aiosmtpd 2>/dev/null; then echo python3-aiosmtpd; fi
+    if ! has_exim; then echo exim4-daemon-light; fi
+    # Debian keeps what makes a virtual environment apart.
+    if ! has_venv 2>/dev/null; then echo python3-venv; fi
     if ! has openssl; then echo openssl; fi
     if ! has kill; then echo procps; fi
     # aws-lc, SQLite and mimalloc are built from C; none of them needs cmake.
@@ -76,6 +83,19 @@ install_missing() {
     find_postgres
     mapfile -t missing < <(missing_packages)
     if [ ${#missing[@]} != 0 ]; then give_up "installed, but still missing: ${missing[*]}"; fi
+}
+
+# The SMS vendors' own SDKs, from PyPI, kept from run to run: with a copy of the list of what is in it.
+install_sdks() {
+    local list=tests/fixtures/sms/requirements.txt sdks=target/sms-sdks python=python3
+    if cmp --quiet "$list" "$sdks/requirements.txt"; then return; fi
+    printf 'tests/run.sh: installing the SMS SDKs of %s\n' "$list" >&2
+    python3 -c 'import ensurepip, venv' 2>/dev/null || python=/usr/bin/python3
+    {
+        "$python" -m venv --clear "$sdks" \
+            && "$sdks/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
+    } >"$folder/sdks.log" 2>&1 || give_up_with_logs "cannot install $list"
+    cp "$list" "$sdks/requirements.txt"
 }
 
 # ---------------------------------------------------------------- the two servers
@@ -166,6 +186,7 @@ folder=$(mktemp --directory /tmp/guichet-tests.XXXXXX)
 # Another user walks through it to the folder of PostgreSQL.
 chmod 711 "$folder"
 install_missing
+install_sdks
 if [ "${1-}" = --prepare ]; then exit; fi
 
 # The caller's own services must not leak into a test.

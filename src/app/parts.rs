@@ -17,9 +17,10 @@ use crate::config::keys::StoredKey;
 use crate::config::{Config, Security, Smtp, keys};
 use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::password_hash::{HashCost, PasswordHasher};
+use crate::delivery::outbound::Guard;
 use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
 use crate::delivery::template::Templates;
-use crate::delivery::{AddressFilter, NoSender, Sender};
+use crate::delivery::{NoSender, Sender};
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::policy::Profile;
 use crate::domain::settings::Settings;
@@ -261,7 +262,8 @@ fn platform(config: &Config, world: &World) -> Result<Platform, StartError> {
 
 /// The operator's own mail server.
 fn platform_mail(settings: &Smtp, allow: &[IpNet], world: &World) -> Result<Arc<dyn Sender>, StartError> {
-    let permit = mail_hosts(settings.security, allow);
+    // Its host may stand anywhere, as the guard is for tenants' hosts.
+    let guard = Guard::for_operator(allow.to_vec());
     let login = settings.username.clone().zip(settings.password.clone());
     let settings = SmtpSettings {
         host: settings.host.clone(),
@@ -277,34 +279,5 @@ fn platform_mail(settings: &Smtp, allow: &[IpNet], world: &World) -> Result<Arc<
         timeout: settings.timeout,
         extra_roots: None,
     };
-    Ok(Arc::new(SmtpSender::new(settings, world.clock.clone(), permit)?))
-}
-
-/// Where the platform's mail server may stand: anywhere, as the guard is for tenants' hosts; but mail
-/// in the clear goes nowhere beyond `outbound.allow`, whatever its name resolves to today.
-fn mail_hosts(security: Security, allow: &[IpNet]) -> AddressFilter {
-    if security != Security::None {
-        return Arc::new(|_| true);
-    }
-    let allow = allow.to_vec();
-    Arc::new(move |address| allow.iter().any(|network| network.contains(&address.ip().to_canonical())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mail_in_the_clear_stays_within_the_allowed_networks() {
-        let allow = ["127.0.0.0/8".parse().unwrap()];
-        let cases = [
-            (Security::None, "127.0.0.1:25", true),
-            (Security::None, "[::ffff:127.0.0.1]:25", true),
-            (Security::None, "192.0.2.1:25", false),
-            (Security::Starttls, "192.0.2.1:587", true),
-        ];
-        for (security, address, permitted) in cases {
-            assert_eq!(mail_hosts(security, &allow)(address.parse().unwrap()), permitted, "{security:?} {address}");
-        }
-    }
+    Ok(Arc::new(SmtpSender::new(settings, world.clock.clone(), guard)?))
 }

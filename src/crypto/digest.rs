@@ -24,7 +24,7 @@ use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::ids::{AccountId, ChallengeId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
-use crate::secret::SecretString;
+use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Bytes of a key, of a MAC and of a SHA-256 digest.
 const LEN: usize = 32;
@@ -328,6 +328,14 @@ pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(one, other).is_ok()
 }
 
+/// Is `mac` the HMAC-SHA1 of `message` under `key`? For providers that sign their calls so (Twilio);
+/// constant time. Nothing of ours is signed with SHA-1.
+#[must_use]
+pub fn hmac_sha1_holds(key: &SecretString, message: &[u8], mac: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.expose_secret().as_bytes());
+    hmac::verify(&key, message, mac).is_ok()
+}
+
 /// The first 8 bytes of a key's SHA-256: names the key, tells nothing about it.
 pub(super) fn key_name(key: &[u8]) -> [u8; 8] {
     let mut name = [0; 8];
@@ -575,6 +583,21 @@ mod tests {
         let moved = URL_SAFE_NO_PAD.encode(bytes);
 
         assert_eq!(digests.open_registration_token(&moved, tenant(1), &phone(), now), None);
+    }
+
+    /// RFC 2202 §3, test case 2.
+    #[test]
+    fn an_hmac_sha1_holds_for_its_key_message_and_bytes_alone() {
+        let mac = [
+            0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb, 0x2f, 0xa2, 0xd2, 0x74, 0x16, 0xd5, 0xf1, 0x84, 0xdf, 0x9c, 0x25, 0x9a,
+            0x7c, 0x79,
+        ];
+        let message = b"what do ya want for nothing?";
+
+        assert!(hmac_sha1_holds(&"Jefe".into(), message, &mac));
+        assert!(!hmac_sha1_holds(&"jefe".into(), message, &mac));
+        assert!(!hmac_sha1_holds(&"Jefe".into(), &message[1..], &mac));
+        assert!(!hmac_sha1_holds(&"Jefe".into(), message, &mac[..19]));
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
             to: Contact::Phone(PhoneNumber::parse("+221771234567", None).unwrap()),
             rendered: Rendered { subject: None, text: text.to_owned(), html: None },
             code: None,
+            not_after: None,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  outbox row ─► template::Templates::render ─► Envelope ─► Sender::send ─► Receipt
-//!  (actors)      words, one language                        console · smtp · SMS over HTTP
+//!  (actors)      words, one language                        console · smtp · sms
+//!                                                                        └── outbound: whereto ┘
 //! ```
 //!
 //! Nothing here decides *whether* to send: limits, outbox and order of senders stand above. A
@@ -12,19 +13,22 @@
 
 pub mod console;
 pub mod gsm7;
+mod http;
+pub mod outbound;
+pub mod sms;
 pub mod smtp;
 pub mod template;
+mod tls;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::domain::contact::Contact;
 use crate::domain::ids::MessageId;
 use crate::domain::message::Channel;
+use crate::domain::time::Timestamp;
 use crate::secret::SecretString;
 
 /// A message in words. `Debug` shows none of them: they hold codes and links.
@@ -56,6 +60,8 @@ pub struct Envelope {
     pub rendered: Rendered,
     /// The bare code, if it carries one, for providers that put it into a template of their own.
     pub code: Option<SecretString>,
+    /// When it has lost its meaning, for providers that drop a late message on the way.
+    pub not_after: Option<Timestamp>,
 }
 
 impl Envelope {
@@ -240,10 +246,6 @@ impl Sender for NoSender {
     }
 }
 
-/// May guichet connect to this address? Asked of every *resolved* address just before it is
-/// dialled, so that a tenant's host name cannot be pointed at the inside of the house.
-pub type AddressFilter = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +272,7 @@ mod tests {
             to: Contact::from_canonical(crate::domain::contact::ContactKind::Phone, "+221771234567").unwrap(),
             rendered: Rendered { subject: None, text: "482913 is your code".into(), html: None },
             code: Some("482913".into()),
+            not_after: None,
         };
 
         let shown = format!("{envelope:?}");

@@ -12,7 +12,6 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +21,10 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
-use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{AddressFilter, DeliveryError, Envelope, Reason, Receipt, Sender, Stage};
+use super::outbound::{Guard, Refusal, Target, Transport};
+use super::{DeliveryError, Envelope, Reason, Receipt, Sender, Stage};
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
 use crate::secret::{ExposeSecret, SecretString};
@@ -94,9 +93,9 @@ pub struct SmtpSettings {
 /// Which setting to correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SmtpSettingsError {
-    /// `host` is neither a host name nor an address.
-    #[error("`host` is not a host name")]
-    Host,
+    /// `host`, `port` or `security` is refused without asking anybody.
+    #[error("`host`, `port` or `security`: {0}")]
+    Host(Refusal),
     /// `from` is no mailbox.
     #[error("`from` is not a mail address")]
     From,
@@ -116,7 +115,8 @@ pub struct SmtpSender {
     settings: SmtpSettings,
     tls: Option<TlsParameters>,
     writer: Writer,
-    permit: AddressFilter,
+    guard: Guard,
+    target: Target,
     clock: Clock,
     parked: Mutex<Vec<Parked>>,
 }
@@ -138,16 +138,18 @@ impl SmtpSender {
     ///
     /// # Errors
     /// [`SmtpSettingsError`] names the setting to correct.
-    pub fn new(settings: SmtpSettings, clock: Clock, permit: AddressFilter) -> Result<Self, SmtpSettingsError> {
-        if settings.host.is_empty() || settings.host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(SmtpSettingsError::Host);
-        }
+    pub fn new(settings: SmtpSettings, clock: Clock, guard: Guard) -> Result<Self, SmtpSettingsError> {
+        let transport = match settings.security {
+            Security::None => Transport::SmtpPlain,
+            Security::StartTls | Security::Tls => Transport::SmtpTls,
+        };
+        let target = guard.target(&settings.host, settings.port, transport).map_err(SmtpSettingsError::Host)?;
         let writer = Writer::new(&settings.from, settings.reply_to.as_deref())?;
         let tls = match settings.security {
             Security::None => None,
-            Security::StartTls | Security::Tls => Some(tls_parameters(&settings)?),
+            Security::StartTls | Security::Tls => Some(tls_parameters(&settings, &target)?),
         };
-        Ok(Self { settings, tls, writer, permit, clock, parked: Mutex::new(Vec::new()) })
+        Ok(Self { settings, tls, writer, guard, target, clock, parked: Mutex::new(Vec::new()) })
     }
 
     /// A connection on which the server has accepted the sender's address: a parked one if it is
@@ -169,7 +171,7 @@ impl SmtpSender {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<AsyncSmtpConnection, DeliveryError> {
-        let addresses = self.resolve(deadline).await?;
+        let addresses = self.guard.resolve(&self.target, deadline).await?;
         let hello = ClientId::default();
         let wrapper = self.tls.clone().filter(|_| self.settings.security == Security::Tls);
         let patience = Some(self.settings.timeout / PATIENCE_DIVISOR);
@@ -190,22 +192,6 @@ impl SmtpSender {
             authenticate(&mut connection, login, deadline).await?;
         }
         Ok(connection)
-    }
-
-    /// The permitted addresses of the host. They are what is dialled: a second look-up could
-    /// answer otherwise.
-    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, DeliveryError> {
-        let host = (self.settings.host.as_str(), self.settings.port);
-        let found: Vec<SocketAddr> = match timeout_at(deadline, lookup_host(host)).await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(_)) => return Err(DeliveryError::temporary(Stage::Resolve, "host_not_found")),
-            Err(_) => return Err(DeliveryError::temporary(Stage::Resolve, "time_out")),
-        };
-        let permitted: Vec<_> = found.into_iter().filter(|address| (self.permit)(*address)).collect();
-        if permitted.is_empty() {
-            return Err(DeliveryError::refused(Stage::Resolve, "address_not_allowed"));
-        }
-        Ok(permitted)
     }
 
     fn unpark(&self) -> Option<AsyncSmtpConnection> {
@@ -295,8 +281,8 @@ fn ascii(address: &Address) -> bool {
     AsRef::<str>::as_ref(address).is_ascii()
 }
 
-fn tls_parameters(settings: &SmtpSettings) -> Result<TlsParameters, SmtpSettingsError> {
-    let mut builder = TlsParameters::builder(settings.host.clone());
+fn tls_parameters(settings: &SmtpSettings, target: &Target) -> Result<TlsParameters, SmtpSettingsError> {
+    let mut builder = TlsParameters::builder(target.certificate_name());
     if let Some(pem) = &settings.extra_roots {
         let certificate = Certificate::from_pem(pem).map_err(|_| SmtpSettingsError::ExtraRoots)?;
         builder = builder.add_root_certificate(certificate);

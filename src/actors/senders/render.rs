@@ -47,7 +47,7 @@ impl Renderer {
         let tenant = tenants.by_id(message.tenant).ok_or(RenderError::UnknownTenant)?;
         let code = self.code(message)?;
         let rendered = self.words(message, tenant, code.as_ref(), now)?;
-        Ok(Envelope { id: message.id, to: message.to.clone(), rendered, code })
+        Ok(Envelope { id: message.id, to: message.to.clone(), rendered, code, not_after: Some(message.not_after) })
     }
 
     fn words(

@@ -127,6 +127,7 @@ mod tests {
                 html: Some("<p>Voilà</p>".to_owned()),
             },
             code: None,
+            not_after: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs `tests/fixtures/smtp/server.py` as a child process and listens to what it tells.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tempfile::TempDir;
+
+use super::certificate::Certificate;
 
 /// Longest wait for a line of the server. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,34 +103,7 @@ fn python() -> &'static str {
         .expect("these tests need a real mail server: apt-get install python3-aiosmtpd")
 }
 
-/// A certificate for `localhost` that signs itself, made on the spot.
-pub(super) struct Certificate {
-    folder: TempDir,
-}
-
 impl Certificate {
-    pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-            // Without it the certificate is an authority, which no server may be.
-            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
-            .current_dir(folder.path())
-            .stderr(Stdio::null())
-            .status();
-        assert!(made.is_ok_and(|status| status.success()), "these tests need the `openssl` command");
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    pub(super) fn pem(&self) -> Vec<u8> {
-        std::fs::read(self.path("cert.pem")).unwrap()
-    }
-
     /// Starts a server that shows this certificate.
     pub(super) fn serve(&self, tls: &str, arguments: &[&str]) -> MailServer {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));

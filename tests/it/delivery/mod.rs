@@ -2,6 +2,22 @@
 
 // Tells clippy that the helpers are tests too.
 #[cfg(test)]
+mod certificate;
+#[cfg(test)]
+mod exim;
+#[cfg(test)]
 mod mail_server;
 #[cfg(test)]
+mod outbound;
+#[cfg(test)]
+mod provider;
+#[cfg(test)]
+mod receipts;
+#[cfg(test)]
+mod sms;
+#[cfg(test)]
 mod smtp;
+#[cfg(test)]
+mod stages;
+#[cfg(test)]
+mod vendors;
