@@ -51,7 +51,7 @@ impl Actors {
         let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
         let node = NodeId::random(entropy.bytes());
         let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
-        let postal = Postal { storage, tenants, digests: &digests, credentials, node, tree: &tree };
+        let postal = Postal { stores, tenants, digests: &digests, credentials, node, tree: &tree };
         let postman = post_office(config, world, postal)?;
         let sessions = sessions(config, world, stores, keyring.clone(), node);
         let deps = Deps {

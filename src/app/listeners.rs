@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::actors::Actors;
 use super::services::Admin;
 use super::{StartError, World, internal};
+use crate::actors::senders::Receipts;
 use crate::config::Config;
 use crate::http::body::BodyLimits;
 use crate::http::gate::{Gate, TenantOfRequest};
@@ -43,7 +44,8 @@ impl Listeners {
         }
         let stop = CancellationToken::new();
         let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
-        let gate = Gate { accounts, sessions, clock: world.clock.clone() };
+        let receipts = Receipts::new(&actors.postman);
+        let gate = Gate { accounts, sessions, receipts, clock: world.clock.clone() };
 
         let router = Router::new(health::routes()).map_err(internal)?;
         let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));

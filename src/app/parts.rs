@@ -210,7 +210,7 @@ pub(super) fn hasher(config: &Config, entropy: &Entropy) -> Result<Hasher, Start
 
 /// What the post office is made of besides its own.
 pub(super) struct Postal<'a> {
-    pub(super) storage: &'a Storage,
+    pub(super) stores: &'a Stores,
     pub(super) tenants: &'a Tenants,
     pub(super) digests: &'a Arc<Digests>,
     pub(super) credentials: Credentials,
@@ -222,12 +222,14 @@ pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) ->
     let transports = Transports {
         platform: platform(config, world)?,
         credentials: postal.credentials,
-        guard: Arc::new(|_| true),
+        guard: Guard::new(config.outbound.allow.clone()),
+        digests: Arc::clone(postal.digests),
         clock: world.clock.clone(),
     };
     let (digests, tenants) = (Arc::clone(postal.digests), postal.tenants.clone());
     let office = Office {
-        storage: postal.storage.clone(),
+        storage: postal.stores.storage.clone(),
+        ephemeral: Arc::clone(&postal.stores.ephemeral),
         renderer: Renderer { digests, templates: Templates::new()?, tenants },
         transports,
         clock: world.clock.clone(),

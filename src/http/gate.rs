@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::handlers::hooks;
 use super::middleware::Hooks;
 use super::problem::{Problem, ProblemCode};
 use super::request::Request;
 use crate::actors::accounts::{Accounts, Client};
 use crate::actors::failure::Failure;
+use crate::actors::senders::Receipts;
 use crate::actors::sessions::{Caller, Sessions};
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
@@ -26,6 +28,8 @@ pub struct Gate {
     pub accounts: Accounts,
     /// Tokens and sessions.
     pub sessions: Sessions,
+    /// What providers report.
+    pub receipts: Receipts,
     /// The time, for what is left of a wait.
     pub clock: Clock,
 }
@@ -54,7 +58,8 @@ pub struct TenantOfRequest(pub Tenants);
 impl Hooks for TenantOfRequest {
     fn before(&self, request: &mut Request) -> Result<(), Problem> {
         let header = if request.via_trusted_proxy() { request.header(&X_TENANT) } else { None };
-        let claim = Claim { path: request.tenant_in_path(), host: request.host(), header };
+        let path = request.tenant_in_path().or_else(|| hooks::tenant_in_path(request.path()));
+        let claim = Claim { path, host: request.host(), header };
         let tenant = self.0.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
         request.set_tenant_slug(Arc::clone(tenant.slug()));
         request.set_extension(tenant);

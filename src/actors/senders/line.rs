@@ -146,7 +146,7 @@ impl Actor for Line {
         while state.under_way < AT_ONCE
             && let Some(post) = state.queue.pop_front()
         {
-            let route = self.route(state).await;
+            let route = self.route(state);
             state.under_way += 1;
             self.send(Done(me.clone()), post, route);
         }
@@ -161,14 +161,14 @@ impl Actor for Line {
 
 impl Line {
     /// The way messages take now: the known one, or another if the settings changed.
-    async fn route(&self, state: &mut State) -> Arc<Route> {
+    fn route(&self, state: &mut State) -> Arc<Route> {
         let office = &self.senders.office;
         let tenant = office.renderer.tenants.snapshot().by_id(self.key.0).cloned();
         let version = tenant.as_ref().map(crate::tenant::TenantContext::version);
         if let Some(known) = state.route.as_ref().filter(|route| route.version() == version) {
             return Arc::clone(known);
         }
-        let route = office.transports.route(tenant.as_ref(), self.key.1, state.route.as_deref()).await;
+        let route = office.transports.route(tenant.as_ref(), self.key.1, state.route.as_deref());
         self.gauge.follow(&route);
         Arc::clone(state.route.insert(Arc::new(route)))
     }

@@ -13,13 +13,15 @@
 //! Each line has its own senders, breakers and bounds ([`line`]), so one tenant's dead mail server
 //! keeps only that tenant waiting. What finds no room simply stays in the outbox until its lease ends,
 //! and a line that has no room is not claimed for. How one message is sent, and what may be doubled
-//! when a process dies: [`deliver`].
+//! when a process dies: [`deliver`]. *Send test* takes the same senders: [`trial`].
 
 mod breaker;
 mod deliver;
 mod line;
+mod receipts;
 mod render;
 mod route;
+mod trial;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,12 +32,15 @@ use ractor::{ActorCell, ActorRef};
 use tokio_util::task::TaskTracker;
 
 use self::line::{Gauge, Key, Mail};
+pub use self::receipts::{ReceiptCall, ReceiptOutcome, Receipts};
 pub use self::render::{RenderError, Renderer};
 pub use self::route::{Offered, Platform, Transports};
+pub use self::trial::{TestOutcome, Tested};
 use crate::clock::Clock;
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::message::{Channel, Message};
 use crate::entropy::Entropy;
+use crate::ephemeral::EphemeralStore;
 use crate::storage::{Claimed, Storage, StorageError};
 use crate::telemetry;
 
@@ -53,6 +58,8 @@ const EXPIRED: u32 = 100;
 pub struct Office {
     /// The outbox and the delivery log.
     pub storage: Storage,
+    /// Counts tests.
+    pub ephemeral: Arc<dyn EphemeralStore>,
     /// From facts to words.
     pub renderer: Renderer,
     /// How messages leave.

@@ -8,16 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::breaker::Breaker;
 use crate::actors::credentials::{Credentials, Place};
 use crate::clock::Clock;
+use crate::crypto::digest::Digests;
+use crate::delivery::outbound::Guard;
+use crate::delivery::sms::{
+    self, AfricasTalkingSettings, HttpBody, HttpMethod, HttpSettings, InfobipSettings, OrangeSettings, SmsOptions,
+    SmsProvider, TwilioSettings, VonageSettings,
+};
 use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
-use crate::delivery::{AddressFilter, DeliveryError, Envelope, Receipt, Sender, Stage};
-use crate::domain::ids::TenantId;
+use crate::delivery::{DeliveryError, Envelope, Receipt, Sender, Stage};
 use crate::domain::message::Channel;
-use crate::domain::settings::{Mode, Settings, SmsSender, SmtpSecurity, SmtpServer};
+use crate::domain::settings::{Mode, Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
 use crate::domain::time::Timestamp;
+use crate::secret::ExposeSecret as _;
 use crate::tenant::TenantContext;
 
 /// A sender of the operator's, shared by all tenants whose mode is `platform`.
@@ -56,7 +63,9 @@ pub struct Transports {
     /// Opens what their own log in with.
     pub credentials: Credentials,
     /// Where their own may connect to.
-    pub guard: AddressFilter,
+    pub guard: Guard,
+    /// Names the secrets of receipts.
+    pub digests: Arc<Digests>,
     /// The time.
     pub clock: Clock,
 }
@@ -78,7 +87,8 @@ pub(super) struct Way {
 enum MadeFrom {
     Platform,
     Smtp(Box<SmtpServer>),
-    Sms(Box<SmsSender>),
+    /// With the URL that its receipts go to.
+    Sms(Box<SmsSender>, String),
 }
 
 /// The senders of one line, at one version of the settings.
@@ -127,24 +137,19 @@ impl Transports {
     }
 
     /// The route of a tenant's messages, with what can be kept of the one before.
-    pub(super) async fn route(
-        &self,
-        tenant: Option<&TenantContext>,
-        channel: Channel,
-        before: Option<&Route>,
-    ) -> Route {
+    pub(super) fn route(&self, tenant: Option<&TenantContext>, channel: Channel, before: Option<&Route>) -> Route {
         let Some(tenant) = tenant else {
             return Route { version: None, shut: Some("unknown_tenant"), ways: Vec::new() };
         };
         let shut = (mode(tenant.settings(), channel) == Mode::Off).then_some("channel_off");
-        let ways = self.ways(tenant.id(), tenant.settings(), channel, before);
+        let ways = self.ways(tenant, tenant.settings(), channel, before);
         Route { version: Some(tenant.version()), shut, ways }
     }
 
     /// The senders that a settings document, saved or not, names for a channel.
     pub(super) fn ways(
         &self,
-        tenant: TenantId,
+        tenant: &TenantContext,
         settings: &Settings,
         channel: Channel,
         before: Option<&Route>,
@@ -169,15 +174,16 @@ impl Transports {
             }
             (Mode::Own, Channel::Sms) => {
                 let make = |sender: &SmsSender| {
-                    let made_from = MadeFrom::Sms(Box::new(sender.clone()));
-                    keep_or(sender.name(), made_from, &|made| self.sms_way(tenant, sender, made))
+                    let callback = self.callback_url(tenant, sender.name());
+                    let made_from = MadeFrom::Sms(Box::new(sender.clone()), callback.clone());
+                    keep_or(sender.name(), made_from, &|made| self.sms_way(tenant, sender, &callback, made))
                 };
                 settings.sms.senders.iter().map(make).collect()
             }
         }
     }
 
-    fn mail_way(&self, tenant: TenantId, server: &SmtpServer, made_from: MadeFrom) -> Way {
+    fn mail_way(&self, tenant: &TenantContext, server: &SmtpServer, made_from: MadeFrom) -> Way {
         let limit = server.timeout.map_or(smtp::DEFAULT_TIMEOUT, Duration::from_secs);
         let transport = self.mail_sender(tenant, server, limit).unwrap_or_else(Unusable::sender);
         let (name, breaker) = (server.name.clone(), Breaker::default());
@@ -186,11 +192,11 @@ impl Transports {
 
     fn mail_sender(
         &self,
-        tenant: TenantId,
+        tenant: &TenantContext,
         server: &SmtpServer,
         timeout: Duration,
     ) -> Result<Arc<dyn Sender>, &'static str> {
-        let place = Place { tenant, channel: Channel::Email, sender: &server.name, member: "password" };
+        let place = Place { tenant: tenant.id(), channel: Channel::Email, sender: &server.name, member: "password" };
         let login = match (&server.username, &server.password) {
             (Some(username), Some(sealed)) => {
                 let password = self.credentials.open(&place, sealed).map_err(|_| CREDENTIAL)?;
@@ -216,12 +222,100 @@ impl Transports {
         sender.map(|sender| Arc::new(sender) as Arc<dyn Sender>).map_err(|_| SETTINGS)
     }
 
-    fn sms_way(&self, _tenant: TenantId, sender: &SmsSender, made_from: MadeFrom) -> Way {
-        let limit = Duration::from_secs(sender.timeout.unwrap_or(10));
-        let transport = Unusable::sender(SETTINGS);
+    fn sms_way(&self, tenant: &TenantContext, sender: &SmsSender, callback: &str, made_from: MadeFrom) -> Way {
+        let limit = sender.timeout.map_or(sms::DEFAULT_TIMEOUT, Duration::from_secs);
+        let options = SmsOptions {
+            guard: self.guard.clone(),
+            clock: self.clock.clone(),
+            timeout: limit,
+            callback: Some(callback.to_owned()),
+            extra_roots: None,
+        };
+        let made = self.provider(tenant, sender).and_then(|it| sms::sender(it, &options).map_err(|_| SETTINGS));
+        let transport = made.unwrap_or_else(Unusable::sender);
         let (name, breaker) = (sender.name().to_owned(), Breaker::default());
         Way { name, transport, limit, breaker, has_receipts: true, made_from }
     }
+
+    /// The provider that a sender's settings describe, its credentials opened.
+    fn provider(&self, tenant: &TenantContext, sender: &SmsSender) -> Result<SmsProvider, &'static str> {
+        let open = |member: &str, sealed: Option<&Sealed>| {
+            let place = Place { tenant: tenant.id(), channel: Channel::Sms, sender: sender.name(), member };
+            self.credentials.open(&place, sealed.ok_or(SETTINGS)?).map_err(|_| CREDENTIAL)
+        };
+        let text = |member: &Option<String>| member.clone().ok_or(SETTINGS);
+        let headers = sender
+            .headers
+            .iter()
+            .map(|(name, sealed)| open(&format!("headers.{name}"), Some(sealed)).map(|value| (name.clone(), value)));
+        let base_url = sender.base_url.clone();
+        Ok(match sender.kind {
+            SmsKind::Twilio => SmsProvider::Twilio(TwilioSettings {
+                account_sid: text(&sender.account_sid)?,
+                auth_token: open("auth_token", sender.auth_token.as_ref())?,
+                from: sender.from.clone(),
+                messaging_service_sid: sender.messaging_service_sid.clone(),
+                base_url,
+            }),
+            SmsKind::Orange => SmsProvider::Orange(OrangeSettings {
+                client_id: text(&sender.client_id)?,
+                client_secret: open("client_secret", sender.client_secret.as_ref())?,
+                sender_address: text(&sender.from)?,
+                sender_name: sender.sender_name.clone(),
+                base_url,
+            }),
+            SmsKind::Vonage => SmsProvider::Vonage(VonageSettings {
+                api_key: open("api_key", sender.api_key.as_ref())?.expose_secret().to_owned(),
+                api_secret: open("api_secret", sender.api_secret.as_ref())?,
+                from: text(&sender.from)?,
+                base_url,
+            }),
+            SmsKind::Africastalking => SmsProvider::AfricasTalking(AfricasTalkingSettings {
+                username: text(&sender.username)?,
+                api_key: open("api_key", sender.api_key.as_ref())?,
+                from: sender.from.clone(),
+                base_url,
+            }),
+            SmsKind::Infobip => SmsProvider::Infobip(InfobipSettings {
+                api_key: open("api_key", sender.api_key.as_ref())?,
+                from: text(&sender.from)?,
+                base_url,
+            }),
+            SmsKind::Http => SmsProvider::Http(HttpSettings {
+                url: text(&sender.url)?,
+                method: method(sender.method.as_deref())?,
+                headers: headers.collect::<Result<_, _>>()?,
+                body: match &sender.body {
+                    None => HttpBody::Empty,
+                    Some(Value::String(text)) => HttpBody::Text(text.clone()),
+                    Some(document) => HttpBody::Json(document.clone()),
+                },
+                success: success(sender.success.clone().unwrap_or_default()),
+            }),
+        })
+    }
+
+    /// Where a provider of that name reports deliveries, on the platform's own address.
+    pub(super) fn callback_url(&self, tenant: &TenantContext, sender: &str) -> String {
+        let slug = tenant.slug();
+        let platform = tenant.issuer().strip_suffix(&format!("/t/{slug}")).unwrap_or(tenant.issuer());
+        let token = self.digests.receipt_token(tenant.id(), sender);
+        format!("{platform}/hooks/{slug}/{sender}?token={token}")
+    }
+}
+
+fn method(word: Option<&str>) -> Result<HttpMethod, &'static str> {
+    match word.unwrap_or("POST") {
+        "GET" => Ok(HttpMethod::Get),
+        "POST" => Ok(HttpMethod::Post),
+        "PUT" => Ok(HttpMethod::Put),
+        _ => Err(SETTINGS),
+    }
+}
+
+fn success(rule: SuccessRule) -> sms::SuccessRule {
+    let SuccessRule { status, pointer, equals, reference } = rule;
+    sms::SuccessRule { status, pointer, equals, reference, code: None }
 }
 
 impl Offered {

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod health;
+pub mod hooks;
 pub mod keys;
 pub mod login;
 pub mod me;
@@ -47,4 +48,6 @@ pub fn public() -> Routes<Gate> {
         .route(Method::GET, "/api/auth/devices", me::devices)
         .route(Method::DELETE, "/api/auth/devices/{id}", me::forget_device)
         .route(Method::GET, "/.well-known/jwks.json", keys::jwks)
+        .route(Method::GET, "/hooks/{tenant}/{sender}", hooks::receipt)
+        .route(Method::POST, "/hooks/{tenant}/{sender}", hooks::receipt)
 }

@@ -6,6 +6,7 @@ use guichet::domain::contact::{Contact, PhoneNumber};
 use guichet::domain::delivery::DeliveryState;
 use guichet::domain::ids::{DeliveryId, TenantId};
 use guichet::domain::message::{Channel, Message};
+use guichet::entropy::Entropy;
 use guichet::storage::{Attempt, Birth, Claimed, Delivery, Noted, Notes, Receipt, Settled, Storage};
 
 use super::{DAY, T0, a_tenant, id, message, silent};
@@ -16,7 +17,7 @@ const TO: [u8; 32] = [7; 32];
 
 fn attempt(message: &Message, number: u32, sender: &str, state: DeliveryState) -> Attempt {
     Attempt {
-        id: DeliveryId::at(T0 + Duration::from_millis(number.into()), [0; 10]),
+        id: DeliveryId::at(T0 + Duration::from_millis(number.into()), Entropy::system().bytes()),
         tenant: message.tenant,
         message: message.id,
         sender: sender.to_owned(),
