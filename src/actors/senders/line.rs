@@ -18,6 +18,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::message::Channel;
 use crate::domain::time::Timestamp;
 use crate::storage::Claimed;
+use crate::tenant::TenantContext;
 
 /// Newly written messages that may wait in a line; what comes beyond stays in the outbox.
 const LONGEST: u32 = 256;
@@ -146,7 +147,7 @@ impl Actor for Line {
         while state.under_way < AT_ONCE
             && let Some(post) = state.queue.pop_front()
         {
-            let route = self.route(state);
+            let route = self.route(state).await;
             state.under_way += 1;
             self.send(Done(me.clone()), post, route);
         }
@@ -161,14 +162,18 @@ impl Actor for Line {
 
 impl Line {
     /// The way messages take now: the known one, or another if the settings changed.
-    fn route(&self, state: &mut State) -> Arc<Route> {
+    async fn route(&self, state: &mut State) -> Arc<Route> {
         let office = &self.senders.office;
         let tenant = office.renderer.tenants.snapshot().by_id(self.key.0).cloned();
-        let version = tenant.as_ref().map(crate::tenant::TenantContext::version);
+        let version = tenant.as_ref().map(TenantContext::version);
         if let Some(known) = state.route.as_ref().filter(|route| route.version() == version) {
             return Arc::clone(known);
         }
-        let route = office.transports.route(tenant.as_ref(), self.key.1, state.route.as_deref());
+        let (office, before, channel) = (Arc::clone(office), state.route.clone(), self.key.1);
+        // Senders under TLS read the system's certificates from disk.
+        let build =
+            tokio::task::spawn_blocking(move || office.transports.route(tenant.as_ref(), channel, before.as_deref()));
+        let route = build.await.unwrap_or_else(|_| Route::broken());
         self.gauge.follow(&route);
         Arc::clone(state.route.insert(Arc::new(route)))
     }

@@ -99,6 +99,11 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// Stands where building one failed, a fault of ours; the next message builds another.
+    pub(super) const fn broken() -> Self {
+        Self { version: None, shut: Some("internal"), ways: Vec::new() }
+    }
+
     /// The settings' version it was built from; none if there was no tenant.
     pub(super) const fn version(&self) -> Option<u64> {
         self.version

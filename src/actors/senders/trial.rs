@@ -4,6 +4,7 @@
 //! the same way; only the outbox is left out, which has no part in whether a sender works. The code in
 //! the message opens nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -59,7 +60,10 @@ impl Postman {
     /// [`Failure::Unavailable`] if the tests cannot be counted.
     pub async fn test(&self, tenant: &TenantContext, draft: &Settings, to: Contact) -> Result<Tested, Failure> {
         let office = &self.0.office;
-        let ways = office.transports.ways(tenant, &hastened(draft), to.channel(), None);
+        let (here, whose, hasty, channel) = (Arc::clone(office), tenant.clone(), hastened(draft), to.channel());
+        // Senders under TLS read the system's certificates from disk.
+        let made = tokio::task::spawn_blocking(move || here.transports.ways(&whose, &hasty, channel, None));
+        let ways = made.await.map_err(|_| Failure::Internal)?;
         if ways.is_empty() {
             return Ok(Tested::NoSender);
         }
