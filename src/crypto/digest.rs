@@ -332,15 +332,6 @@ pub fn fresh_token(entropy: &Entropy) -> SecretString {
     URL_SAFE_NO_PAD.encode(entropy.bytes::<LEN>()).into()
 }
 
-/// Is `presented` the HMAC-SHA1 of `signed`, as some providers still sign their calls? Compared in
-/// constant time. HMAC does not stand on what is broken in SHA-1 (RFC 6194 §3.3), but nothing of our
-/// own uses it.
-#[must_use]
-pub fn sha1_signature_holds(key: &[u8], signed: &[u8], presented: &[u8]) -> bool {
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
-    hmac::verify(&key, signed, presented).is_ok()
-}
-
 /// Compares without telling by its time where the first difference lies; only lengths may show.
 #[must_use]
 pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
@@ -640,21 +631,6 @@ mod tests {
         assert_eq!(token, digests.receipt_token(tenant(1), "main"));
         assert_ne!(token, digests.receipt_token(tenant(2), "main"));
         assert_ne!(token, digests.receipt_token(tenant(1), "spare"));
-    }
-
-    /// RFC 2202, test case 2.
-    #[test]
-    fn a_sha1_signature_holds_for_exactly_what_was_signed() {
-        let mac = [
-            0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb, 0x2f, 0xa2, 0xd2, 0x74, 0x16, 0xd5, 0xf1, 0x84, 0xdf, 0x9c, 0x25, 0x9a,
-            0x7c, 0x79,
-        ];
-        let signed = b"what do ya want for nothing?";
-
-        assert!(sha1_signature_holds(b"Jefe", signed, &mac));
-        assert!(!sha1_signature_holds(b"Jefe", b"what do ya want for something?", &mac));
-        assert!(!sha1_signature_holds(b"Jeff", signed, &mac));
-        assert!(!sha1_signature_holds(b"Jefe", signed, &mac[..19]));
     }
 
     #[test]

@@ -18,7 +18,6 @@ use crate::delivery::sms::receipts::{self, Callback, DeliveryReport};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::message::Channel;
 use crate::domain::settings::{Mode, SmsKind, SmsSender};
-use crate::secret::ExposeSecret as _;
 use crate::storage::{Noted, Receipt};
 use crate::telemetry;
 use crate::tenant::TenantContext;
@@ -106,7 +105,7 @@ impl Receipts {
         };
         let url = self.callback_url(tenant, sender.name());
         receipts::twilio_signature_holds(&url, callback, |signed, presented| {
-            digest::sha1_signature_holds(token.expose_secret().as_bytes(), signed, presented)
+            digest::hmac_sha1_holds(&token, signed, presented)
         })
     }
 

@@ -286,12 +286,14 @@ async fn twilio_is_given_its_url_and_believed_by_its_signature(gateway: Gateway)
 
 /// Milliseconds from asking for a code to its arrival at the provider: the 99th percentile of a
 /// hundred.
-async fn p99(door: Door<'_>, provider: &Provider, round: usize) -> f64 {
+async fn p99(door: Door<'_>, provider: &Provider, round: u8) -> f64 {
     let mut took = Vec::new();
     for n in 0..100 {
         let before = provider.asked().len();
+        let body = json!({"phone": format!("+22177{round:02}{n:02}123")});
         let begun = Instant::now();
-        request(door, &format!("+22177{round:02}{n:02}123")).await;
+        // From a few addresses, each far below what one client may ask.
+        door.post("/auth/request-code", &body).at([127, 0, round + 1, n % 10 + 1]).await.expect(200);
         let arrived = tokio::time::timeout(PATIENCE, async {
             while provider.asked().len() == before {
                 tokio::time::sleep(Duration::from_micros(200)).await;
