@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use super::provider::{Asked, Provider, Reply, answer};
 use crate::flows::{minutes, verify_code};
 use crate::harness::client::Door;
-use crate::harness::gateway::{Gateway, MASTER_KEY, PUBLIC_URL, on_every_back_end};
+use crate::harness::gateway::{BackEnd, Gateway, MASTER_KEY, PUBLIC_URL, on_every_back_end};
 
 const NUMBER: &str = "+221771234567";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -284,31 +284,32 @@ async fn twilio_is_given_its_url_and_believed_by_its_signature(gateway: Gateway)
     assert_eq!(log(&storage, id).await[0].state, Delivered);
 }
 
-/// Milliseconds from asking for a code to its arrival at the provider: the 99th percentile of a
-/// hundred.
-async fn p99(door: Door<'_>, provider: &Provider, round: u8) -> f64 {
-    let mut took = Vec::new();
-    for n in 0..100 {
-        let before = provider.asked().len();
-        let body = json!({"phone": format!("+22177{round:02}{n:02}123")});
-        let begun = Instant::now();
-        // From a few addresses, each far below what one client may ask.
-        door.post("/auth/request-code", &body).at([127, 0, round + 1, n % 10 + 1]).await.expect(200);
-        let arrived = tokio::time::timeout(PATIENCE, async {
-            while provider.asked().len() == before {
-                tokio::time::sleep(Duration::from_micros(200)).await;
-            }
-        });
-        arrived.await.expect("the code leaves");
-        took.push(begun.elapsed().as_secs_f64() * 1_000.0);
-    }
-    took.sort_by(f64::total_cmp);
-    took[98]
+/// A gateway with a tenant whose provider takes everything.
+async fn quiet_tenant(gateway: &Gateway) -> Provider {
+    let provider = willing().await;
+    tenant(gateway, "quiet", |_| own_sms(&[sender("main", &provider)])).await;
+    provider
 }
 
-/// Of the noise of a busy machine the best of a few measurements says least; of a queue in the way, the
-/// best shows it too.
-async fn a_neighbours_black_hole_keeps_nobody_waiting(gateway: Gateway) {
+/// Milliseconds from asking for the code of that number to its arrival at the provider.
+async fn arrival(gateway: &Gateway, provider: &Provider, round: u8, n: u8) -> f64 {
+    let before = provider.asked().len();
+    let body = json!({"phone": format!("+22177{round:02}{n:02}123")});
+    let begun = Instant::now();
+    // From a few addresses, each far below what one client may ask.
+    let call = gateway.door("/t/quiet").post("/auth/request-code", &body).at([127, 0, round + 1, n % 10 + 1]);
+    call.await.expect(200);
+    let arrived = tokio::time::timeout(PATIENCE, async {
+        while provider.asked().len() == before {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    });
+    arrived.await.expect("the code leaves");
+    begun.elapsed().as_secs_f64() * 1_000.0
+}
+
+/// A tenant whose mail server takes connections and never says a word, with 10,000 mails to send.
+async fn black_hole(gateway: &Gateway) -> Storage {
     let hole = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = hole.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -320,16 +321,7 @@ async fn a_neighbours_black_hole_keeps_nobody_waiting(gateway: Gateway) {
     let mail = json!({"name": "hole", "host": "127.0.0.1", "port": port, "security": "none",
                       "from": "no-reply@acme.test", "timeout": 3});
     let settings = |_| json!({"email": {"mode": "own", "senders": [mail]}});
-    let (busy, storage) = tenant(&gateway, "busy", settings).await;
-    let provider = willing().await;
-    tenant(&gateway, "quiet", |_| own_sms(&[sender("main", &provider)])).await;
-    let door = gateway.door("/t/quiet");
-    p99(door, &provider, 0).await;
-    let mut alone = f64::INFINITY;
-    for round in 1..4 {
-        alone = alone.min(p99(door, &provider, round).await);
-    }
-
+    let (busy, storage) = tenant(gateway, "busy", settings).await;
     let now = gateway.clock.now();
     let messages: Vec<_> = (0..10_000)
         .map(|n| Message {
@@ -343,17 +335,38 @@ async fn a_neighbours_black_hole_keeps_nobody_waiting(gateway: Gateway) {
         .collect();
     let birth = Birth { node: NodeId::random(Entropy::system().bytes()), lease: Duration::ZERO };
     storage.outbox().enqueue(&Notes { now, birth, messages: &messages, events: &[] }).await.unwrap();
-    // A first mail has been given up on, so the hole is being tried all the while.
+    // A first mail has been waited for in vain, so the hole is known to be one.
     log_of(&storage, busy, 1).await;
-    let (mut beside, mut rounds) = (f64::INFINITY, 4..12);
-    while beside > alone * 1.1
-        && let Some(round) = rounds.next()
-    {
-        beside = beside.min(p99(door, &provider, round).await);
+    storage
+}
+
+async fn a_neighbours_black_hole_keeps_nobody_waiting(alone: Gateway) {
+    let back_end = if alone.has_redis() { BackEnd::shared().await.expect("as before") } else { BackEnd::embedded() };
+    back_end.run(move |beside| compared(alone, beside)).await;
+}
+
+/// Two gateways asked in turn, so that a busy machine slows both alike. Of its noise the best of a few
+/// rounds says least; a queue in the way shows in the best as well.
+async fn compared(alone: Gateway, beside: Gateway) {
+    let (one, other) = (quiet_tenant(&alone).await, quiet_tenant(&beside).await);
+    let storage = black_hole(&beside).await;
+    let (mut best_alone, mut best_beside) = (f64::INFINITY, f64::INFINITY);
+    for round in 0..10 {
+        let (mut took_alone, mut took_beside) = (vec![], vec![]);
+        for n in 0..100 {
+            took_alone.push(arrival(&alone, &one, round, n).await);
+            took_beside.push(arrival(&beside, &other, round, n).await);
+        }
+        took_alone.sort_by(f64::total_cmp);
+        took_beside.sort_by(f64::total_cmp);
+        (best_alone, best_beside) = (best_alone.min(took_alone[98]), best_beside.min(took_beside[98]));
+        if round > 1 && best_beside <= best_alone * 1.1 {
+            break;
+        }
     }
 
     let waiting = storage.outbox().depth().await.unwrap().waiting;
-    println!("p99 alone {alone:.2} ms, beside a black hole with {waiting} messages queued {beside:.2} ms");
-    assert!(waiting > 9_900, "the neighbour's messages wait: {waiting}");
-    assert!(beside <= alone * 1.1, "alone {alone:.2} ms, beside {beside:.2} ms");
+    println!("p99 alone {best_alone:.2} ms, beside a black hole with {waiting} mails queued {best_beside:.2} ms");
+    assert!(waiting > 9_900, "the neighbour's mails wait: {waiting}");
+    assert!(best_beside <= best_alone * 1.1, "alone {best_alone:.2} ms, beside {best_beside:.2} ms");
 }
