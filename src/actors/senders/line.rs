@@ -38,7 +38,7 @@ pub(super) type Key = (TenantId, Channel);
 /// What a line is asked.
 pub(super) enum Mail {
     /// Send it.
-    Post(Post),
+    Post(Box<Post>),
     /// A send is over.
     Done,
     /// Is there still work?
@@ -48,7 +48,7 @@ pub(super) enum Mail {
 /// A message to send, with its place in the line.
 pub(super) struct Post {
     pub(super) claimed: Claimed,
-    place: Place,
+    _place: Place,
 }
 
 /// How full a line is and whether its senders take anything; read by those who fill it.
@@ -75,10 +75,10 @@ impl Drop for Place {
 
 impl Gauge {
     /// A place for a message, if the line is not too long.
-    pub(super) fn admit(self: &Arc<Self>, claimed: Claimed, under_way: TaskTrackerToken) -> Option<Post> {
+    pub(super) fn admit(self: &Arc<Self>, claimed: Claimed, under_way: TaskTrackerToken) -> Option<Box<Post>> {
         let place = Place { gauge: Arc::clone(self), _under_way: under_way };
         let held = self.held.fetch_add(1, Ordering::Relaxed);
-        (held < LONGEST).then_some(Post { claimed, place })
+        (held < LONGEST).then(|| Box::new(Post { claimed, _place: place }))
     }
 
     /// How many messages are worth claiming for it: none while its senders take nothing, one to try
@@ -109,7 +109,7 @@ pub(super) struct Line {
 
 pub(super) struct State {
     route: Option<Arc<Route>>,
-    queue: VecDeque<Post>,
+    queue: VecDeque<Box<Post>>,
     under_way: u32,
     last: Instant,
 }
@@ -139,7 +139,7 @@ impl Actor for Line {
             Mail::Post(post) => state.queue.push_back(post),
             Mail::Done => state.under_way = state.under_way.saturating_sub(1),
             Mail::IdleCheck => {
-                self.end_if_idle(&me, state);
+                end_if_idle(&me, state);
                 return Ok(());
             }
         }
@@ -178,24 +178,23 @@ impl Line {
         Arc::clone(state.route.insert(Arc::new(route)))
     }
 
-    fn send(&self, done: Done, post: Post, route: Arc<Route>) {
+    fn send(&self, done: Done, post: Box<Post>, route: Arc<Route>) {
         let (office, gauge) = (Arc::clone(&self.senders.office), Arc::clone(&self.gauge));
         tokio::spawn(async move {
             office.deliver(&post.claimed, &route).await;
             gauge.follow(&route);
-            drop(post.place);
-            drop(done);
+            drop((post, done));
         });
     }
+}
 
-    fn end_if_idle(&self, me: &ActorRef<Mail>, state: &State) {
-        let left = IDLE.saturating_sub(state.last.elapsed());
-        if state.under_way == 0 && state.queue.is_empty() && left.is_zero() {
-            // What comes from now on is handed back to its sender, who starts another line.
-            let _already_closed = me.drain();
-        } else {
-            me.send_after(left.max(Duration::from_secs(1)), || Mail::IdleCheck);
-        }
+fn end_if_idle(me: &ActorRef<Mail>, state: &State) {
+    let left = IDLE.saturating_sub(state.last.elapsed());
+    if state.under_way == 0 && state.queue.is_empty() && left.is_zero() {
+        // What comes from now on is handed back to its sender, who starts another line.
+        let _already_closed = me.drain();
+    } else {
+        me.send_after(left.max(Duration::from_secs(1)), || Mail::IdleCheck);
     }
 }
 
