@@ -186,6 +186,12 @@ impl Guard {
 
     /// The host that a URL names, checked as by [`Guard::check_url`].
     pub(super) fn origin(&self, url: &str) -> Result<Target, Refusal> {
+        // The parser forgives what others read otherwise: lines broken, slashes left out or turned.
+        let strange = |c: char| c.is_whitespace() || c.is_control() || c == '\\';
+        let after_scheme = url.split_once("://").map(|(_, rest)| rest);
+        if url.contains(strange) || after_scheme.is_none_or(|rest| rest.starts_with('/')) {
+            return Err(Refusal::Malformed);
+        }
         let url = Url::parse(url).map_err(|_| Refusal::Malformed)?;
         let transport = match url.scheme() {
             "https" => Transport::Https,
@@ -210,6 +216,11 @@ impl Guard {
     }
 
     fn checked(&self, host: Host, port: u16, transport: Transport) -> Result<Target, Refusal> {
+        // The parser also lets through what no name on the internet has, such as braces.
+        let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if matches!(&host, Host::Domain(name) if absolute(name).is_empty() || !is_name(name)) {
+            return Err(Refusal::Malformed);
+        }
         let target = Target { host, port, transport };
         match &target.host {
             // The port first: it is the mistake that people make.
@@ -226,7 +237,7 @@ impl Guard {
             Host::Domain(_) if self.allow.is_empty() => self.explain_port(port, transport)?,
             Host::Domain(_) => {}
         }
-        if target.certificate_name().is_empty() || port == 0 { Err(Refusal::Malformed) } else { Ok(target) }
+        if port == 0 { Err(Refusal::Port) } else { Ok(target) }
     }
 
     fn explain(&self, address: IpAddr, port: u16, transport: Transport) -> Result<(), Refusal> {
@@ -355,32 +366,28 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let special = match address.octets() {
-        // This network; private; shared (RFC 6598); loopback; link-local with the clouds' metadata.
-        [0 | 10 | 127, ..] | [100, 64..=127, ..] | [169, 254, ..] => true,
-        [172, 16..=31, ..] | [192, 168, ..] => true,
+    !matches!(
+        address.octets(),
+        // This network, private, loopback; multicast, reserved and broadcast.
+        [0 | 10 | 127 | 224..=255, ..] | [172, 16..=31, ..] | [192, 168, ..]
+        // Shared by a carrier's customers (RFC 6598), link-local with the clouds' metadata.
+        | [100, 64..=127, ..] | [169, 254, ..]
         // Protocol assignments, the old 6to4 relay, benchmarking, documentation.
-        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => true,
+        | [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _]
         // Azure's virtual host: public by number, metadata and health by use.
-        [168, 63, 129, 16] => true,
-        // Multicast, reserved, broadcast.
-        [224..=255, ..] => true,
-        _ => false,
-    };
-    !special
+        | [168, 63, 129, 16]
+    )
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    match segments {
+    match address.segments() {
         // NAT64 (RFC 6052): the IPv4 address in its last 32 bits is what is reached.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            let bits = (u32::from(high) << 16) | u32::from(low);
-            is_public_v4(Ipv4Addr::from_bits(bits))
+            is_public_v4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)))
         }
         // Protocol assignments with Teredo, ORCHID and benchmarking; documentation; 6to4. Teredo
         // and 6to4 carry an IPv4 address of anybody's choosing and serve no server today.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // Global unicast; everything else is loopback, local, multicast, mapped or reserved.
         [first, ..] => first & 0xe000 == 0x2000,
     }

@@ -234,7 +234,7 @@ impl Sender for HttpSender {
         let values = Values {
             to: number(envelope)?,
             text: &envelope.rendered.text,
-            code: envelope.code.as_ref().map(|code| code.expose_secret()),
+            code: envelope.code.as_ref().map(SecretString::expose_secret),
             reference: reference.clone(),
         };
         let answer = self.client.call(self.request(&values)?, Instant::now() + self.timeout).await?;

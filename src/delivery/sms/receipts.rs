@@ -77,7 +77,7 @@ impl DeliveryReport {
     fn new(reference: Option<String>, state: DeliveryState, code: Option<String>) -> Option<Self> {
         let reference = reference.filter(|text| (1..=MAX_REFERENCE).contains(&text.len()))?;
         // Zero is every provider's word for no error.
-        let code = code.filter(|code| !code.is_empty() && code.trim_start_matches('0') != "");
+        let code = code.filter(|code| !code.trim_start_matches('0').is_empty());
         Some(Self { reference, state, code: code.as_deref().map(Reason::code) })
     }
 }

@@ -74,7 +74,7 @@ impl TwilioSender {
             (Some(from), None) if !from.trim().is_empty() => ("From", from),
             (None, Some(sid)) if is_sid(&sid, "MG") => ("MessagingServiceSid", sid),
             (None, Some(_)) => return Err(InvalidSettings::new("messaging_service_sid", "malformed")),
-            (Some(_), None) | (None, None) => return Err(InvalidSettings::new("from", "required")),
+            (_, None) => return Err(InvalidSettings::new("from", "required")),
             (Some(_), Some(_)) => return Err(InvalidSettings::new("from", "ambiguous")),
         };
         let base_url = settings.base_url.as_deref().unwrap_or(BASE_URL);

@@ -31,7 +31,7 @@ struct Exim {
 }
 
 impl Exim {
-    fn start() -> Self {
+    async fn start() -> Self {
         let certificate = Certificate::new();
         let folder = certificate.path("");
         // Without the set-user-id bit, so that it stays who it is and ends with the test.
@@ -59,7 +59,7 @@ impl Exim {
                 if [starttls, wrapper].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
                     return Self { certificate, child, starttls, wrapper };
                 }
-                std::thread::sleep(Duration::from_millis(50));
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -83,8 +83,10 @@ impl Exim {
     /// The messages in its queue, oldest first, as they would go on.
     fn queue(&self) -> Vec<String> {
         let folder = self.certificate.path("");
+        // It makes the folder for the first one.
         let mut ids: Vec<_> = fs::read_dir(folder.join("spool/input"))
-            .unwrap()
+            .into_iter()
+            .flatten()
             .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix("-H").map(str::to_owned))
             .collect();
         ids.sort();
@@ -164,7 +166,7 @@ async fn send(settings: SmtpSettings, to: &str) -> Result<Receipt, DeliveryError
 
 #[tokio::test]
 async fn a_real_mta_takes_our_mail_under_tls_and_auth_and_reads_it_as_it_was_written() {
-    let exim = Exim::start();
+    let exim = Exim::start().await;
     for security in [Security::StartTls, Security::Tls] {
         let receipt = send(exim.settings(security, Some("s3cret")), "awa@example.com").await.unwrap();
 
@@ -188,7 +190,7 @@ async fn a_real_mta_takes_our_mail_under_tls_and_auth_and_reads_it_as_it_was_wri
 
 #[tokio::test]
 async fn a_real_mtas_refusals_name_their_stage() {
-    let exim = Exim::start();
+    let exim = Exim::start().await;
     let refused = |stage, code: &str, outcome: Result<Receipt, DeliveryError>| {
         let error = outcome.unwrap_err();
         let told =

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use guichet::crypto::digest::hmac_sha1_holds;
+use guichet::delivery::Reason;
 use guichet::delivery::sms::ProviderKind;
 use guichet::delivery::sms::receipts::{Callback, DeliveryReport, DeliveryState, reports, twilio_signature_holds};
 use http::{HeaderMap, HeaderValue, Method};
@@ -86,7 +87,7 @@ fn infobip_tells_of_several_at_once() {
         ("m3", DeliveryState::Sent, None),
     ];
     let told: Vec<_> =
-        told.iter().map(|r| (r.reference.as_str(), r.state, r.code.as_ref().map(|code| code.as_str()))).collect();
+        told.iter().map(|r| (r.reference.as_str(), r.state, r.code.as_ref().map(Reason::as_str))).collect();
     assert_eq!(told, expected);
 }
 
