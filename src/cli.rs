@@ -237,7 +237,8 @@ fn check_config(config: &Config) -> Result<(), Stop> {
 
 async fn open(config: &Config, migrate: bool) -> Result<Storage, Stop> {
     let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
-    app::open_storage(config, &Digests::new(&master), migrate).await.map_err(Stop::failed)
+    // Boxed: every command's future would hold its stack frame otherwise.
+    Box::pin(app::open_storage(config, &Digests::new(&master), migrate)).await.map_err(Stop::failed)
 }
 
 async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {

@@ -53,8 +53,10 @@
 //!    and a resend carries the same code.
 //! 2. A row goes to the outbox, leased to this node. If it cannot be written the booking is given
 //!    back and the person is told to come again.
-//! 3. [`actors::senders`] renders ([`delivery::template`]) and sends; the row is settled under its
-//!    claim number. If this node dies, another takes the row when the lease ends.
+//! 3. [`actors::senders`] renders ([`delivery::template`]) and asks the tenant's senders in their order,
+//!    the next one only after a definite refusal. The row is marked before a sender is asked and settled
+//!    after, both under its claim number, with every attempt in the delivery log. If this node dies,
+//!    another takes the row when the lease ends; an SMS that may have left is never sent again.
 //! 4. An answer is counted first, compared second, and consumed by one caller of N.
 //!
 //! ## One token check, through every part

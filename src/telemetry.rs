@@ -48,6 +48,10 @@ pub const OUTBOX_OLDEST_SECONDS: &str = "guichet_outbox_oldest_seconds";
 pub const TEMPLATE_FALLBACKS: &str = "guichet_template_fallbacks_total";
 /// Counter: messages sent in built-in words because the tenant's own are in another language only.
 pub const TEMPLATE_LOCALE_MISSING: &str = "guichet_template_locale_missing_total";
+/// Counter: attempts at messages. Labels: `channel`, `state` (what became of it).
+pub const DELIVERIES: &str = "guichet_deliveries_total";
+/// Counter: messages given up, for whatever reason. Label: `channel`.
+pub const MESSAGES_DEAD: &str = "guichet_messages_dead_total";
 /// Counter: requests. Labels: `route` (its pattern), `method`, `status` (499: the client left before
 /// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
@@ -238,6 +242,8 @@ fn describe() {
     describe_gauge!(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest message not yet settled.");
     describe_counter!(TEMPLATE_FALLBACKS, "Messages in built-in words because the tenant's own could not be used.");
     describe_counter!(TEMPLATE_LOCALE_MISSING, "Messages in built-in words for want of the tenant's in that language.");
+    describe_counter!(DELIVERIES, "Attempts at messages, by what became of them.");
+    describe_counter!(MESSAGES_DEAD, "Messages given up.");
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(

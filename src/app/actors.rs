@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::parts::{Stores, hasher, post_office};
+use super::parts::{Postal, Stores, hasher, post_office};
 use super::{StartError, World, internal};
 use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
 use crate::actors::auditor::Auditor;
 use crate::actors::budget::Budget;
+use crate::actors::credentials::Credentials;
 use crate::actors::directory::{Bounds, Directory};
 use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
@@ -59,7 +60,9 @@ impl Actors {
         let (auditor, audit_writer) = Auditor::start(storage.clone());
         let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
         let node = NodeId::random(entropy.bytes());
-        let postman = post_office(config, world, storage, tenants, &digests, node, &tree)?;
+        let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
+        let postal = Postal { stores, tenants, digests: &digests, credentials, node, tree: &tree };
+        let postman = post_office(config, world, postal)?;
         let limits = Limits::new(Arc::clone(ephemeral), clock.clone(), Ceilings::new(config.limits.by_name()));
         let revocations = Revocations::new(storage.clone(), Arc::clone(ephemeral), clock.clone());
         // Listening first: what ends while storage is read is in one of the two.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::actors::Actors;
 use super::services::Admin;
 use super::{StartError, World, internal};
+use crate::actors::senders::Receipts;
 use crate::config::Config;
 use crate::http::body::BodyLimits;
 use crate::http::gate::{Gate, TenantOfRequest};
@@ -45,7 +46,9 @@ impl Listeners {
         let stop = CancellationToken::new();
         let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
         let (tokens, tenants_of_gateways) = (actors.tokens.clone(), tenants.clone());
-        let gate = Gate { accounts, sessions, tokens, tenants: tenants_of_gateways, clock: world.clock.clone() };
+        let receipts = Receipts::new(&actors.postman);
+        let clock = world.clock.clone();
+        let gate = Gate { accounts, sessions, tokens, receipts, tenants: tenants_of_gateways, clock };
 
         let router = Router::new(health::routes()).map_err(internal)?;
         let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 use super::{StartError, World, internal};
+use crate::actors::credentials::Credentials;
 use crate::actors::hasher::{Hasher, HasherLimits};
-use crate::actors::senders::{Office, Postman, Renderer};
+use crate::actors::senders::{Offered, Office, Platform, Postman, Renderer, Transports};
 use crate::actors::supervision::Tree;
 use crate::clock::Clock;
 use crate::config::keys::StoredKey;
@@ -37,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause between two tries.
 const PATIENCE_PAUSE: Duration = Duration::from_millis(250);
+
+/// What the console takes for a line at most.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The keys of this installation.
 pub struct Keys {
@@ -204,39 +208,58 @@ pub(super) fn hasher(config: &Config, entropy: &Entropy) -> Result<Hasher, Start
         .map_err(|error| StartError::Io { what: "hashing threads".to_owned(), error })
 }
 
-pub(super) fn post_office(
-    config: &Config,
-    world: &World,
-    storage: &Storage,
-    tenants: &Tenants,
-    digests: &Arc<Digests>,
-    node: NodeId,
-    tree: &Tree,
-) -> Result<Postman, StartError> {
-    // Without leave, codes must not land in a terminal's or a journal's history.
-    let last_resort: Arc<dyn Sender> =
-        if config.console_sender() { Arc::new(world.console.clone()) } else { Arc::new(NoSender) };
-    if !config.console_sender() {
-        tracing::warn!("no SMS sender is configured and the console is off: codes by SMS cannot leave");
-    }
-    let email = match config.delivery.platform_smtp() {
-        None => Arc::clone(&last_resort),
-        Some(settings) => platform_mail(settings, &config.outbound.allow, world)?,
+/// What the post office is made of besides its own.
+pub(super) struct Postal<'a> {
+    pub(super) stores: &'a Stores,
+    pub(super) tenants: &'a Tenants,
+    pub(super) digests: &'a Arc<Digests>,
+    pub(super) credentials: Credentials,
+    pub(super) node: NodeId,
+    pub(super) tree: &'a Tree,
+}
+
+pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) -> Result<Postman, StartError> {
+    let transports = Transports {
+        platform: platform(config, world)?,
+        credentials: postal.credentials,
+        guard: Guard::new(config.outbound.allow.clone()),
+        digests: Arc::clone(postal.digests),
+        clock: world.clock.clone(),
     };
-    let renderer = Renderer { digests: Arc::clone(digests), templates: Templates::new()?, tenants: tenants.clone() };
+    let (digests, tenants) = (Arc::clone(postal.digests), postal.tenants.clone());
     let office = Office {
-        storage: storage.clone(),
-        renderer,
-        email,
-        sms: last_resort,
+        storage: postal.stores.storage.clone(),
+        ephemeral: Arc::clone(&postal.stores.ephemeral),
+        renderer: Renderer { digests, templates: Templates::new()?, tenants },
+        transports,
         clock: world.clock.clone(),
         entropy: world.entropy.clone(),
-        node,
+        node: postal.node,
         lease: config.delivery.lease,
         max_attempts: config.delivery.max_attempts.get(),
         under_way: TaskTracker::new(),
     };
-    Ok(Postman::new(Arc::new(office), tree.senders.clone()))
+    Ok(Postman::new(Arc::new(office), postal.tree.senders.clone()))
+}
+
+/// What tenants without senders of their own share.
+fn platform(config: &Config, world: &World) -> Result<Platform, StartError> {
+    // Without leave, codes must not land in a terminal's or a journal's history.
+    let last_resort = if config.console_sender() {
+        let transport = Arc::new(world.console.clone());
+        Offered { name: "console", transport, limit: CONSOLE_LIMIT }
+    } else {
+        tracing::warn!("no SMS sender is configured and the console is off: codes by SMS cannot leave");
+        Offered { name: "none", transport: Arc::new(NoSender), limit: CONSOLE_LIMIT }
+    };
+    let email = match config.delivery.platform_smtp() {
+        None => last_resort.clone(),
+        Some(smtp) => {
+            let transport = platform_mail(smtp, &config.outbound.allow, world)?;
+            Offered { name: "platform", transport, limit: smtp.timeout }
+        }
+    };
+    Ok(Platform { email: vec![email], sms: vec![last_resort] })
 }
 
 /// The operator's own mail server.

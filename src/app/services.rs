@@ -55,9 +55,6 @@ const SWEEP_POLL: Duration = Duration::from_secs(60);
 /// Rows a background round touches at most.
 const ROUND: u32 = 500;
 
-/// Outbox rows taken over at once.
-const CLAIM_BATCH: u32 = 64;
-
 /// Whether this node should be sent requests.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
@@ -195,7 +192,7 @@ impl Services {
         let postman = self.postman.clone();
         ticker::every(supervisor, "outbox", outbox_poll, move || {
             let postman = postman.clone();
-            async move { postman.claim(CLAIM_BATCH).await }
+            async move { postman.claim().await }
         })
         .await?;
         let this = self.clone();

@@ -132,6 +132,7 @@ pub struct Digests {
     shadow: hmac::Key,
     grant: hmac::Key,
     user_agent: hmac::Key,
+    receipt: hmac::Key,
 }
 
 impl Digests {
@@ -150,6 +151,7 @@ impl Digests {
             shadow: key("shadow"),
             grant: key("grant"),
             user_agent: key("user-agent"),
+            receipt: key("receipt"),
         }
     }
 
@@ -272,6 +274,14 @@ impl Digests {
     pub fn recipient(&self, contact: &Contact) -> KeyedDigest {
         let fields = [contact.kind().as_str().as_bytes(), contact.as_str().as_bytes()];
         KeyedDigest(mac(&self.recipient, &fields))
+    }
+
+    /// The secret in the URL that a tenant's SMS provider reports deliveries to: 128 bits, because
+    /// some providers take no long ones.
+    #[must_use]
+    pub fn receipt_token(&self, tenant: TenantId, sender: &str) -> String {
+        let mac = mac(&self.receipt, &[tenant.uuid().as_bytes(), sender.as_bytes()]);
+        URL_SAFE_NO_PAD.encode(first_128_bits(&mac).to_be_bytes())
     }
 
     /// Which of `buckets` shadow actors serves a contact nobody registered. Keyed, so that nobody
@@ -616,6 +626,17 @@ mod tests {
         assert_ne!(digests.contact(tenant(1), &phone), digests.recipient(&phone));
         assert_eq!(digests.recipient(&phone), digests.recipient(&phone));
         assert_eq!(digests.recipient(&phone).to_string().len(), 43);
+    }
+
+    #[test]
+    fn receipts_have_a_secret_for_each_tenant_and_sender() {
+        let digests = digests();
+        let token = digests.receipt_token(tenant(1), "main");
+
+        assert_eq!(token.len(), 22);
+        assert_eq!(token, digests.receipt_token(tenant(1), "main"));
+        assert_ne!(token, digests.receipt_token(tenant(2), "main"));
+        assert_ne!(token, digests.receipt_token(tenant(1), "spare"));
     }
 
     #[test]

@@ -79,6 +79,8 @@ ids! {
     OperationId,
     /// A row of the outbox.
     MessageId,
+    /// One attempt to deliver a message.
+    DeliveryId,
     /// One running process of guichet, owner of outbox leases.
     NodeId,
     /// One of a tenant's applications; its OAuth `client_id`.

@@ -9,13 +9,15 @@
 //! asking), [`policy`] and [`settings`] (a tenant's numbers, their legal ranges, its own document), [`lockout`] and [`otp`] (the
 //! two books that count guesses), [`limits`] (who may ask how often), [`budget`] (what text messages
 //! may cost), [`password`], [`sign_in`], [`session`], [`token`] (what a right answer earns),
-//! [`signing_key`] (what signs it), [`test_identity`] (whose code is fixed), [`event`] (what is
-//! written down about it).
+//! [`signing_key`] (what signs it), [`test_identity`] (whose code is fixed), [`message`] and
+//! [`delivery`] (what people are told, and what is known of its arrival), [`event`] (what is written
+//! down about it).
 
 pub mod account;
 pub mod app;
 pub mod budget;
 pub mod contact;
+pub mod delivery;
 pub mod device;
 pub mod event;
 pub mod ids;

@@ -6,12 +6,14 @@ use http::header::{HeaderMap, ORIGIN};
 use http::{HeaderName, Method};
 use url::Url;
 
+use super::handlers::hooks;
 use super::limited;
 use super::middleware::{Admitting, Hooks};
 use super::problem::{Problem, ProblemCode};
 use super::request::{self, Request};
 use crate::actors::accounts::{Accounts, Client};
 use crate::actors::failure::Failure;
+use crate::actors::senders::Receipts;
 use crate::actors::sessions::{Caller, Sessions};
 use crate::actors::tokens::Tokens;
 use crate::clock::Clock;
@@ -39,6 +41,8 @@ pub struct Gate {
     pub tokens: Tokens,
     /// The tenants, for who does not wait until one is found.
     pub tenants: Tenants,
+    /// What providers report.
+    pub receipts: Receipts,
     /// The time, for what is left of a wait.
     pub clock: Clock,
 }
@@ -90,7 +94,8 @@ impl Hooks for TenantOfRequest {
             return Ok(());
         }
         let header = if request.via_trusted_proxy() { request.header(&X_TENANT) } else { None };
-        let claim = Claim { path: request.tenant_in_path(), host: request.host(), header };
+        let path = request.tenant_in_path().or_else(|| hooks::tenant_in_path(request.path()));
+        let claim = Claim { path, host: request.host(), header };
         let tenant = self.tenants.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
         request.set_tenant_slug(Arc::clone(tenant.slug()));
         limited::believe_app(request, &tenant);

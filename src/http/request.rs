@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cookie::Cookie;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 use http::request::Parts;
@@ -184,6 +185,14 @@ impl Request {
             return Err(ProblemCode::UnsupportedMediaType.into());
         }
         parse_json(&self.payload.take(self.limits).await?)
+    }
+
+    /// The body as it came, whatever it says it is.
+    ///
+    /// # Errors
+    /// What reading the body may give.
+    pub async fn bytes(&mut self) -> Result<Bytes, Problem> {
+        self.payload.take(self.limits).await
     }
 
     /// The body as a form.

@@ -43,6 +43,13 @@ const REVOCATIONS: &str = "
 const MESSAGES: &str =
     "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE settled_at <= $1 LIMIT $2)";
 
+const DELIVERIES: &str =
+    "DELETE FROM deliveries WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM deliveries WHERE at <= $1 LIMIT $2)";
+
+const EARLY_RECEIPTS: &str = "
+    DELETE FROM early_receipts WHERE (tenant_id, sender, reference, state) IN
+        (SELECT tenant_id, sender, reference, state FROM early_receipts WHERE at <= $1 LIMIT $2)";
+
 const LOCKS: &str =
     "DELETE FROM locks WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM locks WHERE ended_at <= $1 LIMIT $2)";
 
@@ -72,6 +79,10 @@ pub struct Swept {
     pub revocations: u64,
     /// Settled messages, a week old.
     pub messages: u64,
+    /// Attempts at messages, 30 days old.
+    pub deliveries: u64,
+    /// Receipts that nothing was written down for within an hour.
+    pub early_receipts: u64,
     /// Locks that ended 30 days ago.
     pub locks: u64,
     /// Signing keys that went a week ago.
@@ -99,6 +110,8 @@ impl Housekeeping<'_> {
             sealed_successors: self.remove(SEALED, now - LONGEST_GRACE, limit).await?,
             revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
             messages: self.remove(MESSAGES, now - 7 * DAY, limit).await?,
+            deliveries: self.remove(DELIVERIES, now - 30 * DAY, limit).await?,
+            early_receipts: self.remove(EARLY_RECEIPTS, now - DAY / 24, limit).await?,
             locks: self.remove(LOCKS, now - 30 * DAY, limit).await?,
             keys: self.remove(KEYS, now - 7 * DAY, limit).await?,
             audit: self.remove(AUDIT, now - AUDIT_KEPT, limit).await?,

@@ -17,7 +17,7 @@
 //! `apps::ALL`),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
-//! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
+//! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
 //! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
@@ -30,6 +30,7 @@ mod accounts;
 mod apps;
 mod attempts;
 mod audit;
+mod deliveries;
 mod devices;
 mod error;
 mod housekeeping;
@@ -47,6 +48,7 @@ pub use accounts::{Accounts, Credential, EmailRegistered, EmailRegistration, Pho
 pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
 pub use audit::{Audit, AuditEntry};
+pub use deliveries::{Attempt, Deliveries, Delivery, Noted, Receipt};
 pub use devices::{Device, Devices, NewDevice};
 pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
@@ -54,7 +56,7 @@ pub use housekeeping::{Housekeeping, Swept};
 pub use links::{Link, LinkPurpose, Links, NewLink, Verified};
 pub use meta::Meta;
 pub use notes::{Birth, Notes};
-pub use outbox::{Claimed, Depth, Outbox, Settled};
+pub use outbox::{Claimed, Depth, HandedOver, Lines, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
 pub use signing_keys::{KeyChange, SigningKey, SigningKeys};
@@ -151,6 +153,11 @@ impl Storage {
     /// Messages waiting to be sent.
     pub const fn outbox(&self) -> Outbox<'_> {
         Outbox { db: &self.db }
+    }
+
+    /// What became of every attempt to deliver one.
+    pub const fn deliveries(&self) -> Deliveries<'_> {
+        Deliveries { db: &self.db }
     }
 
     /// The audit log.

@@ -85,7 +85,7 @@ pub(super) enum Issued {
 pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
     let channel = send.to.contact.channel();
     let stays = send.is_test() || channel == Channel::Sms && deps.budget.is_stopped(send.tenant);
-    if !stays && !deps.postman.can_send(channel) {
+    if !stays && !deps.postman.can_send(send.tenant, channel) {
         tracing::error!(channel = channel.as_str(), "a code was asked for, but there is no sender");
         return Err(Failure::Unavailable);
     }

@@ -7,6 +7,7 @@
 pub mod body;
 pub mod forward_auth;
 pub mod health;
+pub mod hooks;
 pub mod keys;
 pub mod login;
 pub mod me;
@@ -97,4 +98,8 @@ pub fn public() -> Routes<Gate> {
         .hot()
         .recall(forward_auth::recall)
         .last_word(forward_auth::finish)
+        .route(Method::GET, "/hooks/{tenant}/{sender}", hooks::receipt)
+        .limited(API)
+        .route(Method::POST, "/hooks/{tenant}/{sender}", hooks::receipt)
+        .limited(API)
 }

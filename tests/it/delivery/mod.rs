@@ -10,9 +10,13 @@ mod mail_server;
 #[cfg(test)]
 mod outbound;
 #[cfg(test)]
+mod own_senders;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod receipts;
+#[cfg(test)]
+mod sending_node;
 #[cfg(test)]
 mod sms;
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub(super) enum Reply {
     Answer(u16, String),
     /// Answers with a redirect.
     Redirect(String),
+    /// Answers in full, but not at once.
+    Late(std::time::Duration, u16, String),
     /// Reads it and never says a word.
     Silence,
     /// Reads it and hangs up.
@@ -170,10 +172,13 @@ async fn reply(
     };
     let reply = script(&asked);
     seen.lock().unwrap().push(asked);
+    if let Reply::Late(by, ..) = reply {
+        tokio::time::sleep(by).await;
+    }
     let whole = |text: String| Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed();
     let response = Response::builder().header("content-type", "application/json");
     let response = match reply {
-        Reply::Answer(status, body) => response.status(status).body(whole(body)),
+        Reply::Answer(status, body) | Reply::Late(_, status, body) => response.status(status).body(whole(body)),
         Reply::Redirect(to) => response.status(307).header("location", to).body(whole(String::new())),
         Reply::Silence => std::future::pending().await,
         Reply::HangUp => return Err(std::io::Error::other("hangs up")),

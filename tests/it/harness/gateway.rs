@@ -40,6 +40,9 @@ use super::redis;
 /// What people reach the gateway under; links in messages begin with it.
 pub(crate) const PUBLIC_URL: &str = "http://login.guichet.test";
 
+/// Everything is derived from or sealed under it.
+pub(crate) const MASTER_KEY: [u8; 32] = [7; 32];
+
 /// Stores of one test's own.
 pub(crate) struct BackEnd {
     database: TestDatabase,
@@ -89,6 +92,8 @@ impl BackEnd {
             Target::Postgres(url) => url.clone(),
             Target::Sqlite(path) => format!("sqlite:{}", path.display()).into(),
         });
+        // Where tests put the servers of tenants' own.
+        config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
         config.database.max_connections = NonZeroU32::new(6).unwrap();
         config.database.acquire_timeout = Duration::from_secs(8);
         if let Some((url, prefix)) = &self.redis {
@@ -370,6 +375,11 @@ impl Gateway {
         }
     }
 
+    /// Its storage, from outside.
+    pub(crate) async fn storage(&self) -> Storage {
+        Storage::open(&self.target, &SETTINGS).await.unwrap()
+    }
+
     /// Everything else that is kept: the embedded database's files, Redis' values.
     pub(crate) async fn kept_bytes(&self) -> Vec<u8> {
         let mut kept = Vec::new();
@@ -405,7 +415,8 @@ impl TestApp {
 }
 
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
-    let keys = Keys { master: MasterKey::from_bytes([7; 32]), root: "root key of a test".into(), root_made_in: None };
+    let keys =
+        Keys { master: MasterKey::from_bytes(MASTER_KEY), root: "root key of a test".into(), root_made_in: None };
     let console = ConsoleSender::new(inbox.clone()).unwrap();
     App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
 }

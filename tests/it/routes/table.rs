@@ -17,7 +17,8 @@ fn path(pattern: &str) -> String {
 }
 
 async fn every_route_exists_bare_and_under_its_tenant(gateway: Gateway) {
-    for route in handlers::public().iter() {
+    // Receipts' routes tell strangers nothing, not even that they exist.
+    for route in handlers::public().iter().filter(|route| !route.pattern.starts_with("/hooks/")) {
         let method = route.method.clone().unwrap_or(Method::GET);
         for prefix in ["", "/t/default", "/t/strict"] {
             let answer = gateway.door(prefix).call(method.clone(), &path(route.pattern)).await;

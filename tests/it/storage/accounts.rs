@@ -277,12 +277,12 @@ async fn tenant_isolation(storage: Storage) {
     assert!(!storage.sessions().end(other, session.id, logout, &notes).await.unwrap());
     assert_eq!(storage.sessions().end_all(other, id, None, logout, &notes).await.unwrap(), []);
     assert_eq!(storage.sessions().list(other, id, T0).await.unwrap(), []);
-    assert!(!storage.outbox().settle(other, mail.id, 1, sent, T0).await.unwrap());
+    assert!(!storage.outbox().settle(other, mail.id, 1, sent, &[], T0).await.unwrap());
 
     assert_eq!(storage.accounts().find(one, id).await.unwrap(), Some(account));
     assert!(storage.sessions().find_live_of(one, session.id, id, T0).await.unwrap().is_some());
     assert!(storage.sessions().rotate(one, &rotation, T0).await.unwrap());
-    assert!(storage.outbox().settle(one, mail.id, 1, sent, T0).await.unwrap());
+    assert!(storage.outbox().settle(one, mail.id, 1, sent, &[], T0).await.unwrap());
 }
 
 on_every_database!(

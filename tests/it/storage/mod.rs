@@ -2,6 +2,7 @@
 
 mod accounts;
 mod attempts;
+mod deliveries;
 mod outbox;
 mod passwords;
 mod schema;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use guichet::domain::account::Account;
 use guichet::domain::ids::{MessageId, NodeId, TenantId};
-use guichet::domain::message::{Content, LinkRef, Message};
-use guichet::storage::{Birth, Claimed, LinkPurpose, Notes, Settled, Storage};
+use guichet::domain::message::{Channel, Content, LinkRef, Message};
+use guichet::storage::{Birth, Claimed, HandedOver, LinkPurpose, Notes, Settled, Storage};
 
 use super::{DAY, T0, a_tenant, an_account, id, link, message, silent};
 use crate::harness::databases::on_every_database;
@@ -20,8 +20,18 @@ async fn write(storage: &Storage, account: &Account, messages: &[Message]) {
     storage.links().issue(&link, &Notes { birth, messages, ..silent(T0) }).await.unwrap();
 }
 
-async fn claim(storage: &Storage, batch: u32) -> Vec<Claimed> {
-    storage.outbox().claim(id(), batch, LEASE, T0).await.unwrap()
+/// One round over all lines, with that much room in each.
+async fn claim(storage: &Storage, room: u32) -> Vec<Claimed> {
+    let lines = storage.outbox().lines(None, 100, T0).await.unwrap();
+    let mut all = vec![];
+    for line in lines.due {
+        all.extend(storage.outbox().claim(line, room, id(), LEASE, T0).await.unwrap());
+    }
+    all
+}
+
+async fn settle(storage: &Storage, message: &Message, claim: i64, settled: Settled<'_>) -> bool {
+    storage.outbox().settle(message.tenant, message.id, claim, settled, &[], T0).await.unwrap()
 }
 
 fn many(tenant: TenantId, count: usize) -> Vec<Message> {
@@ -39,8 +49,8 @@ async fn a_message_is_born_leased_and_settled_under_claim_one(storage: Storage) 
     assert_eq!(claim(&storage, 10).await, []);
     let depth = storage.outbox().depth().await.unwrap();
     assert_eq!((depth.waiting, depth.oldest), (1, Some(T0)));
-    assert!(storage.outbox().settle(tenant, mail.id, 1, Settled::Sent, T0).await.unwrap());
-    assert!(!storage.outbox().settle(tenant, mail.id, 1, Settled::Sent, T0).await.unwrap());
+    assert!(settle(&storage, &mail, 1, Settled::Sent).await);
+    assert!(!settle(&storage, &mail, 1, Settled::Sent).await);
     assert_eq!(storage.outbox().depth().await.unwrap().waiting, 0);
 }
 
@@ -51,7 +61,10 @@ async fn a_claimed_message_reads_back_as_it_was_written(storage: Storage) {
     let mail = Message { content, ..message(tenant, "awa@example.com") };
     write(&storage, &account, std::slice::from_ref(&mail)).await;
 
-    assert_eq!(claim(&storage, 10).await, [Claimed { message: mail, claim: 2, attempts: 0 }]);
+    assert_eq!(
+        claim(&storage, 10).await,
+        [Claimed { message: mail, created_at: T0, claim: 2, attempts: 0, handed: None }]
+    );
 }
 
 async fn two_nodes_never_claim_the_same_message(storage: Storage) {
@@ -90,12 +103,12 @@ async fn a_sender_that_lost_its_lease_settles_nothing(storage: Storage) {
     let account = an_account(&storage, tenant, "awa@example.com").await;
     let mail = message(tenant, "awa@example.com");
     write(&storage, &account, std::slice::from_ref(&mail)).await;
-    let slow = storage.outbox().claim(id(), 1, Duration::ZERO, T0).await.unwrap().remove(0);
+    let slow = storage.outbox().claim((tenant, Channel::Email), 1, id(), Duration::ZERO, T0).await.unwrap().remove(0);
     let next = claim(&storage, 1).await.remove(0);
     let dead = Settled::Dead { reason: "refused" };
 
-    assert!(!storage.outbox().settle(tenant, mail.id, slow.claim, dead, T0).await.unwrap());
-    assert!(storage.outbox().settle(tenant, mail.id, next.claim, Settled::Sent, T0).await.unwrap());
+    assert!(!settle(&storage, &mail, slow.claim, dead).await);
+    assert!(settle(&storage, &mail, next.claim, Settled::Sent).await);
 }
 
 async fn a_message_given_back_is_claimed_again_when_its_time_comes(storage: Storage) {
@@ -106,9 +119,9 @@ async fn a_message_given_back_is_claimed_again_when_its_time_comes(storage: Stor
     let waits = [Duration::ZERO, Duration::from_mins(5)];
     let first = claim(&storage, 2).await;
     for (claimed, after) in first.iter().zip(waits) {
-        let retry = Settled::Retry { after };
-        assert!(storage.outbox().settle(tenant, claimed.message.id, claimed.claim, retry, T0).await.unwrap());
-        assert!(!storage.outbox().settle(tenant, claimed.message.id, claimed.claim, Settled::Sent, T0).await.unwrap());
+        let retry = Settled::Retry { after, tried: true, reason: "time_out" };
+        assert!(settle(&storage, &claimed.message, claimed.claim, retry).await);
+        assert!(!settle(&storage, &claimed.message, claimed.claim, Settled::Sent).await);
     }
 
     let again = claim(&storage, 2).await;
@@ -128,7 +141,7 @@ async fn ten_thousand_messages_of_one_tenant_do_not_hold_up_another(storage: Sto
     let batch = claim(&storage, 6).await;
 
     assert_eq!(batch.iter().filter(|claimed| claimed.message.tenant == quiet).count(), 3);
-    assert_eq!(batch.len(), 6);
+    assert_eq!(batch.iter().filter(|claimed| claimed.message.tenant == busy).count(), 6);
 }
 
 async fn a_message_past_its_life_is_expired_never_claimed(storage: Storage) {
@@ -138,9 +151,56 @@ async fn a_message_past_its_life_is_expired_never_claimed(storage: Storage) {
     write(&storage, &account, &[code, message(tenant, "awa@example.com")]).await;
 
     assert_eq!(claim(&storage, 10).await.len(), 1);
-    assert_eq!(storage.outbox().expire(T0).await.unwrap(), 1);
+    let expired = storage.outbox().expired(10, T0).await.unwrap();
+    assert_eq!(expired.len(), 1);
+    assert!(settle(&storage, &expired[0].message, expired[0].claim, Settled::Expired).await);
+    assert!(
+        !settle(&storage, &expired[0].message, expired[0].claim, Settled::Expired).await,
+        "another node was faster"
+    );
+    assert_eq!(storage.outbox().expired(10, T0).await.unwrap(), []);
     assert_eq!(storage.outbox().depth().await.unwrap().waiting, 1);
     assert_eq!(storage.housekeeping().sweep(T0 + 7 * DAY, 10).await.unwrap().messages, 1);
+}
+
+async fn a_round_goes_from_tenant_to_tenant_and_comes_to_an_end(storage: Storage) {
+    let mut tenants = vec![];
+    for slug in ["one", "two", "three"] {
+        let tenant = a_tenant(&storage, slug).await;
+        let account = an_account(&storage, tenant, "awa@example.com").await;
+        write(&storage, &account, &many(tenant, 2)).await;
+        tenants.push((tenant, Channel::Email));
+    }
+    tenants.sort();
+
+    let first = storage.outbox().lines(None, 2, T0).await.unwrap();
+    let second = storage.outbox().lines(first.next, 2, T0).await.unwrap();
+
+    assert_eq!((first.due.as_slice(), first.next), (&tenants[..2], Some(tenants[1].0)));
+    assert_eq!((second.due.as_slice(), second.next), (&tenants[2..], None));
+    assert_eq!(claim(&storage, 2).await.len(), 6);
+    assert_eq!(storage.outbox().lines(None, 2, T0).await.unwrap().due, [], "what is leased is not due");
+}
+
+async fn a_message_that_was_handed_over_says_so_to_whoever_claims_it_next(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let code = Message { not_after: T0 + Duration::from_secs(1), ..message(tenant, "awa@example.com") };
+    write(&storage, &account, std::slice::from_ref(&code)).await;
+    let outbox = storage.outbox();
+    let first = claim(&storage, 1).await.remove(0);
+
+    assert!(outbox.hand_over(&first, "main", Duration::ZERO, &[], T0).await.unwrap());
+
+    let later = T0 + Duration::from_secs(2);
+    assert_eq!(outbox.expired(10, later).await.unwrap(), [], "it may have left: that says more");
+    let next = outbox.claim((tenant, Channel::Email), 1, id(), LEASE, later).await.unwrap().remove(0);
+    assert_eq!(next.handed, Some(HandedOver { to: "main".to_owned(), at: T0 }));
+    assert!(!outbox.hand_over(&first, "main", LEASE, &[], later).await.unwrap(), "it lost its claim");
+    let retry = Settled::Retry { after: Duration::ZERO, tried: false, reason: "breaker_open" };
+    assert!(outbox.settle(tenant, code.id, next.claim, retry, &[], T0).await.unwrap());
+    let again = outbox.claim((tenant, Channel::Email), 1, id(), LEASE, T0).await.unwrap().remove(0);
+    assert_eq!((again.handed, again.attempts), (None, 0), "waiting for its turn is no attempt");
 }
 
 on_every_database!(
@@ -151,4 +211,6 @@ on_every_database!(
     a_message_given_back_is_claimed_again_when_its_time_comes,
     ten_thousand_messages_of_one_tenant_do_not_hold_up_another,
     a_message_past_its_life_is_expired_never_claimed,
+    a_round_goes_from_tenant_to_tenant_and_comes_to_an_end,
+    a_message_that_was_handed_over_says_so_to_whoever_claims_it_next,
 );

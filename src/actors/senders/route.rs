@@ -1,0 +1,375 @@
+//! The way messages of one line take: which senders, in which order, as the settings say now.
+//!
+//! `own`, `platform` and `off` are switched as a unit. A route is built when the first message needs
+//! it and again when the settings have another version; a sender whose own settings are the same is
+//! kept, with its connections, its provider's token and its breaker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::breaker::Breaker;
+use crate::actors::credentials::{Credentials, Place};
+use crate::clock::Clock;
+use crate::crypto::digest::Digests;
+use crate::delivery::outbound::Guard;
+use crate::delivery::sms::{
+    self, AfricasTalkingSettings, HttpBody, HttpMethod, HttpSettings, InfobipSettings, OrangeSettings, SmsOptions,
+    SmsProvider, TwilioSettings, VonageSettings,
+};
+use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
+use crate::delivery::{DeliveryError, Envelope, Receipt, Sender, Stage};
+use crate::domain::message::Channel;
+use crate::domain::settings::{Mode, Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
+use crate::domain::time::Timestamp;
+use crate::secret::ExposeSecret as _;
+use crate::tenant::TenantContext;
+
+/// A sender of the operator's, shared by all tenants whose mode is `platform`.
+#[derive(Clone)]
+pub struct Offered {
+    /// What it is called in the delivery log.
+    pub name: &'static str,
+    /// The sender.
+    pub transport: Arc<dyn Sender>,
+    /// What one send takes at most.
+    pub limit: Duration,
+}
+
+/// The operator's senders, in order. None of a channel: what is sent over it is refused.
+#[derive(Clone, Default)]
+pub struct Platform {
+    /// How mail leaves.
+    pub email: Vec<Offered>,
+    /// How text messages leave.
+    pub sms: Vec<Offered>,
+}
+
+impl Platform {
+    fn of(&self, channel: Channel) -> &[Offered] {
+        match channel {
+            Channel::Email => &self.email,
+            Channel::Sms => &self.sms,
+        }
+    }
+}
+
+/// Builds routes from settings documents.
+pub struct Transports {
+    /// For tenants without senders of their own.
+    pub platform: Platform,
+    /// Opens what their own log in with.
+    pub credentials: Credentials,
+    /// Where their own may connect to.
+    pub guard: Guard,
+    /// Names the secrets of receipts.
+    pub digests: Arc<Digests>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// One sender of a route.
+pub(super) struct Way {
+    pub(super) name: String,
+    pub(super) transport: Arc<dyn Sender>,
+    /// What one send takes at most.
+    pub(super) limit: Duration,
+    pub(super) breaker: Breaker,
+    /// Whether its provider tells later what became of a message.
+    pub(super) has_receipts: bool,
+    made_from: MadeFrom,
+}
+
+/// What a sender was built from: the same again, and it may be kept.
+#[derive(Debug, Clone, PartialEq)]
+enum MadeFrom {
+    Platform,
+    Smtp(Box<SmtpServer>),
+    /// With the URL that its receipts go to.
+    Sms(Box<SmsSender>, String),
+}
+
+/// The senders of one line, at one version of the settings.
+pub(super) struct Route {
+    version: Option<u64>,
+    shut: Option<&'static str>,
+    ways: Vec<Arc<Way>>,
+}
+
+impl Route {
+    /// Stands where building one failed, a fault of ours; the next message builds another.
+    pub(super) const fn broken() -> Self {
+        Self { version: None, shut: Some("internal"), ways: Vec::new() }
+    }
+
+    /// The settings' version it was built from; none if there was no tenant.
+    pub(super) const fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// Why nothing leaves, if nothing does.
+    pub(super) const fn shut(&self) -> Option<&'static str> {
+        self.shut
+    }
+
+    /// The senders, in order.
+    pub(super) fn ways(&self) -> &[Arc<Way>] {
+        &self.ways
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.ways.iter().map(|way| way.name.as_str()).collect()
+    }
+
+    /// Until when no sender takes anything, if every breaker is open.
+    pub(super) fn closed_until(&self) -> Option<Timestamp> {
+        let pauses = self.ways.iter().map(|way| way.breaker.open_until()).collect::<Option<Vec<_>>>()?;
+        pauses.into_iter().min()
+    }
+}
+
+impl Transports {
+    /// Whether anything can leave for a tenant over a channel at all.
+    pub(super) fn can_send(&self, tenant: &TenantContext, channel: Channel) -> bool {
+        match mode(tenant.settings(), channel) {
+            Mode::Off => false,
+            Mode::Own => senders(tenant.settings(), channel) > 0,
+            Mode::Platform => self.platform.of(channel).iter().any(|offered| offered.transport.is_set_up()),
+        }
+    }
+
+    /// The route of a tenant's messages, with what can be kept of the one before.
+    pub(super) fn route(&self, tenant: Option<&TenantContext>, channel: Channel, before: Option<&Route>) -> Route {
+        let Some(tenant) = tenant else {
+            return Route { version: None, shut: Some("unknown_tenant"), ways: Vec::new() };
+        };
+        let shut = (mode(tenant.settings(), channel) == Mode::Off).then_some("channel_off");
+        let ways = self.ways(tenant, tenant.settings(), channel, before);
+        Route { version: Some(tenant.version()), shut, ways }
+    }
+
+    /// The senders that a settings document, saved or not, names for a channel.
+    pub(super) fn ways(
+        &self,
+        tenant: &TenantContext,
+        settings: &Settings,
+        channel: Channel,
+        before: Option<&Route>,
+    ) -> Vec<Arc<Way>> {
+        let known = before.map(Route::ways).unwrap_or_default();
+        let keep_or = |name: &str, made_from: MadeFrom, make: &dyn Fn(MadeFrom) -> Way| {
+            let kept = known.iter().find(|way| way.name == name && way.made_from == made_from);
+            kept.cloned().unwrap_or_else(|| Arc::new(make(made_from)))
+        };
+        match (mode(settings, channel), channel) {
+            (Mode::Off, _) => Vec::new(),
+            (Mode::Platform, _) => {
+                let offered = self.platform.of(channel).iter();
+                offered.map(|offered| keep_or(offered.name, MadeFrom::Platform, &|made| offered.way(made))).collect()
+            }
+            (Mode::Own, Channel::Email) => {
+                let make = |server: &SmtpServer| {
+                    let made_from = MadeFrom::Smtp(Box::new(server.clone()));
+                    keep_or(&server.name, made_from, &|made| self.mail_way(tenant, server, made))
+                };
+                settings.email.senders.iter().map(make).collect()
+            }
+            (Mode::Own, Channel::Sms) => {
+                let make = |sender: &SmsSender| {
+                    let callback = self.callback_url(tenant, sender.name());
+                    let made_from = MadeFrom::Sms(Box::new(sender.clone()), callback.clone());
+                    keep_or(sender.name(), made_from, &|made| self.sms_way(tenant, sender, &callback, made))
+                };
+                settings.sms.senders.iter().map(make).collect()
+            }
+        }
+    }
+
+    fn mail_way(&self, tenant: &TenantContext, server: &SmtpServer, made_from: MadeFrom) -> Way {
+        let limit = server.timeout.map_or(smtp::DEFAULT_TIMEOUT, Duration::from_secs);
+        let transport = self.mail_sender(tenant, server, limit).unwrap_or_else(Unusable::sender);
+        let (name, breaker) = (server.name.clone(), Breaker::default());
+        Way { name, transport, limit, breaker, has_receipts: false, made_from }
+    }
+
+    fn mail_sender(
+        &self,
+        tenant: &TenantContext,
+        server: &SmtpServer,
+        timeout: Duration,
+    ) -> Result<Arc<dyn Sender>, &'static str> {
+        let place = Place { tenant: tenant.id(), channel: Channel::Email, sender: &server.name, member: "password" };
+        let login = match (&server.username, &server.password) {
+            (Some(username), Some(sealed)) => {
+                let password = self.credentials.open(&place, sealed).map_err(|_| CREDENTIAL)?;
+                Some(SmtpLogin { username: username.clone(), password })
+            }
+            _ => None,
+        };
+        let settings = SmtpSettings {
+            host: server.host.clone(),
+            port: server.port,
+            security: match server.security {
+                SmtpSecurity::None => smtp::Security::None,
+                SmtpSecurity::Starttls => smtp::Security::StartTls,
+                SmtpSecurity::Tls => smtp::Security::Tls,
+            },
+            login,
+            from: server.from.clone(),
+            reply_to: server.reply_to.clone(),
+            timeout,
+            extra_roots: None,
+        };
+        let sender = SmtpSender::new(settings, self.clock.clone(), self.guard.clone());
+        sender.map(|sender| Arc::new(sender) as Arc<dyn Sender>).map_err(|_| SETTINGS)
+    }
+
+    fn sms_way(&self, tenant: &TenantContext, sender: &SmsSender, callback: &str, made_from: MadeFrom) -> Way {
+        let limit = sender.timeout.map_or(sms::DEFAULT_TIMEOUT, Duration::from_secs);
+        let options = SmsOptions {
+            guard: self.guard.clone(),
+            clock: self.clock.clone(),
+            timeout: limit,
+            callback: Some(callback.to_owned()),
+            extra_roots: None,
+        };
+        let made = self.provider(tenant, sender).and_then(|it| sms::sender(it, &options).map_err(|_| SETTINGS));
+        let transport = made.unwrap_or_else(Unusable::sender);
+        let (name, breaker) = (sender.name().to_owned(), Breaker::default());
+        Way { name, transport, limit, breaker, has_receipts: true, made_from }
+    }
+
+    /// The provider that a sender's settings describe, its credentials opened.
+    fn provider(&self, tenant: &TenantContext, sender: &SmsSender) -> Result<SmsProvider, &'static str> {
+        let open = |member: &str, sealed: Option<&Sealed>| {
+            let place = Place { tenant: tenant.id(), channel: Channel::Sms, sender: sender.name(), member };
+            self.credentials.open(&place, sealed.ok_or(SETTINGS)?).map_err(|_| CREDENTIAL)
+        };
+        let text = |member: &Option<String>| member.clone().ok_or(SETTINGS);
+        let headers = sender
+            .headers
+            .iter()
+            .map(|(name, sealed)| open(&format!("headers.{name}"), Some(sealed)).map(|value| (name.clone(), value)));
+        let base_url = sender.base_url.clone();
+        Ok(match sender.kind {
+            SmsKind::Twilio => SmsProvider::Twilio(TwilioSettings {
+                account_sid: text(&sender.account_sid)?,
+                auth_token: open("auth_token", sender.auth_token.as_ref())?,
+                from: sender.from.clone(),
+                messaging_service_sid: sender.messaging_service_sid.clone(),
+                base_url,
+            }),
+            SmsKind::Orange => SmsProvider::Orange(OrangeSettings {
+                client_id: text(&sender.client_id)?,
+                client_secret: open("client_secret", sender.client_secret.as_ref())?,
+                sender_address: text(&sender.from)?,
+                sender_name: sender.sender_name.clone(),
+                base_url,
+            }),
+            SmsKind::Vonage => SmsProvider::Vonage(VonageSettings {
+                api_key: open("api_key", sender.api_key.as_ref())?.expose_secret().to_owned(),
+                api_secret: open("api_secret", sender.api_secret.as_ref())?,
+                from: text(&sender.from)?,
+                base_url,
+            }),
+            SmsKind::Africastalking => SmsProvider::AfricasTalking(AfricasTalkingSettings {
+                username: text(&sender.username)?,
+                api_key: open("api_key", sender.api_key.as_ref())?,
+                from: sender.from.clone(),
+                base_url,
+            }),
+            SmsKind::Infobip => SmsProvider::Infobip(InfobipSettings {
+                api_key: open("api_key", sender.api_key.as_ref())?,
+                from: text(&sender.from)?,
+                base_url,
+            }),
+            SmsKind::Http => SmsProvider::Http(HttpSettings {
+                url: text(&sender.url)?,
+                method: method(sender.method.as_deref())?,
+                headers: headers.collect::<Result<_, _>>()?,
+                body: match &sender.body {
+                    None => HttpBody::Empty,
+                    Some(Value::String(text)) => HttpBody::Text(text.clone()),
+                    Some(document) => HttpBody::Json(document.clone()),
+                },
+                success: success(sender.success.clone().unwrap_or_default()),
+            }),
+        })
+    }
+
+    /// Where a provider of that name reports deliveries, on the platform's own address.
+    pub(super) fn callback_url(&self, tenant: &TenantContext, sender: &str) -> String {
+        let slug = tenant.slug();
+        let platform = tenant.issuer().strip_suffix(&format!("/t/{slug}")).unwrap_or(tenant.issuer());
+        let token = self.digests.receipt_token(tenant.id(), sender);
+        format!("{platform}/hooks/{slug}/{sender}?token={token}")
+    }
+}
+
+fn method(word: Option<&str>) -> Result<HttpMethod, &'static str> {
+    match word.unwrap_or("POST") {
+        "GET" => Ok(HttpMethod::Get),
+        "POST" => Ok(HttpMethod::Post),
+        "PUT" => Ok(HttpMethod::Put),
+        _ => Err(SETTINGS),
+    }
+}
+
+fn success(rule: SuccessRule) -> sms::SuccessRule {
+    let SuccessRule { status, pointer, equals, reference } = rule;
+    sms::SuccessRule { status, pointer, equals, reference, code: None }
+}
+
+impl Offered {
+    fn way(&self, made_from: MadeFrom) -> Way {
+        Way {
+            name: self.name.to_owned(),
+            transport: Arc::clone(&self.transport),
+            limit: self.limit,
+            breaker: Breaker::default(),
+            has_receipts: false,
+            made_from,
+        }
+    }
+}
+
+pub(super) fn mode(settings: &Settings, channel: Channel) -> Mode {
+    let mode = match channel {
+        Channel::Email => settings.email.mode,
+        Channel::Sms => settings.sms.mode,
+    };
+    mode.unwrap_or_default()
+}
+
+fn senders(settings: &Settings, channel: Channel) -> usize {
+    match channel {
+        Channel::Email => settings.email.senders.len(),
+        Channel::Sms => settings.sms.senders.len(),
+    }
+}
+
+/// A credential that does not open: sealed under another master key, or damaged.
+const CREDENTIAL: &str = "credential_unreadable";
+
+/// Settings that no sender can be made of, although they were saved: a rule has changed since.
+const SETTINGS: &str = "settings_unusable";
+
+/// Stands where a sender cannot be made: refuses with the reason, so that the next one is asked and the
+/// log tells why.
+struct Unusable(&'static str);
+
+impl Unusable {
+    fn sender(reason: &'static str) -> Arc<dyn Sender> {
+        Arc::new(Self(reason))
+    }
+}
+
+#[async_trait]
+impl Sender for Unusable {
+    async fn send(&self, _: &Envelope) -> Result<Receipt, DeliveryError> {
+        Err(DeliveryError::refused(Stage::Resolve, self.0))
+    }
+}

@@ -1,0 +1,42 @@
+//! Where providers report what became of a message.
+//!
+//! `/hooks/{tenant}/{sender}` names its tenant in the path like `/t/{slug}` does, because the URL is
+//! pasted into forms that like it short. Calls are believed by the secret in their query and by their
+//! signature; an unknown tenant, an unknown sender and a wrong secret all look the same.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::actors::senders::{ReceiptCall, ReceiptOutcome};
+use crate::http::gate::{self, Gate};
+use crate::http::problem::ProblemCode;
+use crate::http::reply::Reply;
+use crate::http::request::Request;
+use crate::http::router::Answer;
+
+/// The tenant that a path of receipts names.
+#[must_use]
+pub fn tenant_in_path(path: &str) -> Option<&str> {
+    path.strip_prefix("/hooks/")?.split('/').next().filter(|slug| !slug.is_empty())
+}
+
+/// `POST|GET /hooks/{tenant}/{sender}`: 204, whether or not there was news; 404; 403.
+pub(super) async fn receipt(gate: Arc<Gate>, mut request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let sender = request.param("sender").unwrap_or_default().to_owned();
+    if request.param("tenant") != Some(&**tenant.slug()) {
+        return Err(ProblemCode::NotFound.into());
+    }
+    let call = ReceiptCall {
+        method: request.method().clone(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        headers: request.headers().clone(),
+        body: request.bytes().await?.to_vec(),
+    };
+    match gate.receipts.take(&tenant, &sender, &call).await? {
+        ReceiptOutcome::Taken => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+        ReceiptOutcome::Unknown => Err(ProblemCode::NotFound.into()),
+        ReceiptOutcome::Forged => Err(ProblemCode::Forbidden.into()),
+    }
+}
