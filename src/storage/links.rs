@@ -1,4 +1,4 @@
-//! Verification and reset links: ids, ends and uses. The token in the mail is derived from the id
+//! Mailed links (verification, reset, invitation, unlock): ids, ends and uses. The token in the mail is derived from the id
 //! elsewhere, so nothing here opens anything.
 
 use sqlx::types::Uuid;
@@ -30,6 +30,10 @@ pub enum LinkPurpose {
     Verification,
     /// Sets a new password.
     Reset,
+    /// Sets the first password of an account that an administrator made.
+    Invitation,
+    /// Ends a lock before its time.
+    Unlock,
 }
 
 impl LinkPurpose {
@@ -39,11 +43,14 @@ impl LinkPurpose {
         match self {
             Self::Verification => "verification",
             Self::Reset => "reset",
+            Self::Invitation => "invitation",
+            Self::Unlock => "unlock",
         }
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Verification, Self::Reset].into_iter().find(|purpose| purpose.as_str() == word)
+        let known = [Self::Verification, Self::Reset, Self::Invitation, Self::Unlock];
+        known.into_iter().find(|purpose| purpose.as_str() == word)
     }
 }
 

@@ -298,7 +298,7 @@ impl Attempts<'_> {
         if self.deps.ephemeral.count_mail(self.tenant.id(), ceiling, &mail).await? != MailVerdict::Allowed {
             return Ok(None);
         }
-        let content = Content::AccountLocked { until: lock.until };
+        let content = Content::AccountLocked { until: lock.until, unlock: None };
         Ok(Some(self.deps.message(self.tenant, to, account.locale, content, lock.until)))
     }
 

@@ -56,7 +56,11 @@ pub(super) enum Issued {
 
 /// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
 /// booking is given back: a person is never told to wait for a code that was not sent.
-pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
+pub(super) async fn issue(
+    deps: &Deps,
+    send: &CodeSend<'_>,
+    content: impl FnOnce(CodeRef) -> Content,
+) -> Result<Issued, Failure> {
     if !deps.postman.can_send(send.to.contact.channel()) {
         tracing::error!(channel = send.to.contact.channel().as_str(), "a code was asked for, but there is no sender");
         return Err(Failure::Unavailable);
@@ -74,11 +78,7 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
         SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
         SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
     };
-    let code = CodeRef::from(&challenge);
-    let content = match send.purpose {
-        CodePurpose::PhoneSignIn => Content::SignInCode(code),
-        CodePurpose::NewDevice => Content::DeviceCode(code),
-    };
+    let content = content(CodeRef::from(&challenge));
     let message = deps.message(send.tenant, send.to.contact.clone(), send.locale, content, challenge.expires);
     if let Err(failure) = deps.post(message).await {
         deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;

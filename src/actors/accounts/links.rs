@@ -63,6 +63,24 @@ pub(super) async fn verify_email(deps: &Deps, tenant: &TenantContext, token: &Se
     Ok(!matches!(verified, Verified::Invalid))
 }
 
+/// The links that a person may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To prove an address.
+    Verification,
+    /// To set a new password.
+    Reset,
+}
+
+impl Wanted {
+    const fn purpose(self) -> LinkPurpose {
+        match self {
+            Self::Verification => LinkPurpose::Verification,
+            Self::Reset => LinkPurpose::Reset,
+        }
+    }
+}
+
 /// A request for a mailed link; the answer never tells whether anything was sent.
 #[derive(Debug, Clone)]
 pub struct LinkRequest {
@@ -92,26 +110,26 @@ pub(super) async fn mail(
     deps: &Deps,
     who: Who,
     ask: &LinkRequest,
-    purpose: LinkPurpose,
+    wanted: Wanted,
     reply: ReplyPort<Result<LinkRequestOutcome, Failure>>,
 ) {
-    let counted = count(deps, ask, purpose).await;
+    let counted = count(deps, ask, wanted).await;
     let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
     let _nobody_waits = reply.send(counted);
     // Whoever waits for the answer goes first, or what follows would still delay it.
     tokio::task::yield_now().await;
     let Who::Account(id) = who else { return };
-    if accepted && let Err(failure) = issue_if_served(deps, id, ask, purpose).await {
+    if accepted && let Err(failure) = issue_if_served(deps, id, ask, wanted).await {
         tracing::warn!(%failure, "a link was asked for but could not be mailed");
     }
 }
 
-async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<LinkRequestOutcome, Failure> {
+async fn count(deps: &Deps, ask: &LinkRequest, wanted: Wanted) -> Result<LinkRequestOutcome, Failure> {
     let (tenant, to) = (&ask.tenant, Contact::Email(ask.email.clone()));
     let mail = MailCount {
         operation: OperationId::random(deps.entropy.bytes()),
         contact: *deps.digests.contact(tenant.id(), &to).as_bytes(),
-        class: purpose.as_str(),
+        class: wanted.purpose().as_str(),
     };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
         MailVerdict::Refused { until } => LinkRequestOutcome::Wait { until },
@@ -120,30 +138,30 @@ async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<L
 }
 
 /// A verification link serves an address that is not proven yet, a reset link an enabled account.
-async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, purpose: LinkPurpose) -> Result<(), Failure> {
+async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, wanted: Wanted) -> Result<(), Failure> {
     let found = deps.storage.accounts().find(ask.tenant.id(), id).await?;
-    let serves = |account: &Account| match purpose {
-        LinkPurpose::Verification => account.email_verified_at.is_none(),
-        LinkPurpose::Reset => !account.disabled,
+    let serves = |account: &Account| match wanted {
+        Wanted::Verification => account.email_verified_at.is_none(),
+        Wanted::Reset => !account.disabled,
     };
     match found.filter(|account| !account.has_lapsed(deps.clock.now()) && serves(account)) {
-        Some(account) => issue(deps, ask, purpose, &account).await,
+        Some(account) => issue(deps, ask, wanted, &account).await,
         None => Ok(()),
     }
 }
 
-async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &Account) -> Result<(), Failure> {
+async fn issue(deps: &Deps, ask: &LinkRequest, wanted: Wanted, account: &Account) -> Result<(), Failure> {
     let policy = ask.tenant.policy();
     let id = ChallengeId::random(deps.entropy.bytes());
     let reference = LinkRef { link: id, account: account.id };
-    let (content, life) = match purpose {
-        LinkPurpose::Verification => (Content::Verification(reference), policy.verification_ttl),
-        LinkPurpose::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
+    let (content, life) = match wanted {
+        Wanted::Verification => (Content::Verification(reference), policy.verification_ttl),
+        Wanted::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
     };
     // An unproven registration ends with its own link, and with it every later one.
     let whole_life = deps.clock.now() + life;
     let expires_at = account.unverified_until.map_or(whole_life, |end| end.min(whole_life));
-    let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
+    let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose: wanted.purpose(), expires_at };
     let locale = ask.locale.or(account.locale);
     let message = deps.message(&ask.tenant, Contact::Email(ask.email.clone()), locale, content, link.expires_at);
     let messages = [message];

@@ -31,7 +31,9 @@ pub use self::client::Client;
 pub use self::codes::tidy as tidy_code;
 pub use self::device_code::{CodeOutcome, ConfirmDevice};
 pub use self::entry::SignedIn;
-pub use self::links::{LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, token as link_token};
+pub use self::links::{
+    LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, Wanted, token as link_token,
+};
 pub use self::login::{LogIn, LogInOutcome};
 pub use self::password::{ChangePassword, ChangePasswordOutcome};
 pub use self::phone::{
@@ -171,7 +173,7 @@ pub enum Command {
     /// A texted code's answer.
     VerifyCode(VerifyCode, ReplyPort<Result<VerifyCodeOutcome, Failure>>),
     /// A mailed link, please.
-    MailLink(LinkRequest, LinkPurpose, ReplyPort<Result<LinkRequestOutcome, Failure>>),
+    MailLink(LinkRequest, Wanted, ReplyPort<Result<LinkRequestOutcome, Failure>>),
     /// Another password.
     ChangePassword(ChangePassword, ReplyPort<Result<ChangePasswordOutcome, Failure>>),
 }
@@ -205,8 +207,8 @@ async fn tell(deps: &Deps, who: Who, command: Command) {
         Command::VerifyCode(ask, reply) if !reply.is_closed() => {
             answer(reply, phone::verify_code(deps, who, &ask).await);
         }
-        Command::MailLink(ask, purpose, reply) if !reply.is_closed() => {
-            links::mail(deps, who, &ask, purpose, reply).await;
+        Command::MailLink(ask, wanted, reply) if !reply.is_closed() => {
+            links::mail(deps, who, &ask, wanted, reply).await;
         }
         Command::ChangePassword(ask, reply) if !reply.is_closed() => {
             answer(reply, password::change(deps, ask).await);
@@ -345,7 +347,7 @@ impl Accounts {
     /// [`Failure`] if nothing was decided.
     pub async fn resend_verification(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
         let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
-        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Verification, reply)).await
+        self.tell(key, |reply| Command::MailLink(ask, Wanted::Verification, reply)).await
     }
 
     /// Mails a reset link, if there is an account.
@@ -354,7 +356,7 @@ impl Accounts {
     /// [`Failure`] if nothing was decided.
     pub async fn forgot_password(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
         let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
-        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Reset, reply)).await
+        self.tell(key, |reply| Command::MailLink(ask, Wanted::Reset, reply)).await
     }
 
     /// Sets a new password behind a mailed link.

@@ -12,6 +12,7 @@ use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::lockout::Lane;
+use crate::domain::message::Content;
 use crate::domain::otp::CodePurpose;
 use crate::domain::policy::GrantKind;
 use crate::domain::session::Proof;
@@ -61,7 +62,7 @@ pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Re
         lane: ask.client.code_lane(deps, &ask.tenant, id).await?,
         locale: ask.client.locale.or(account.and_then(|account| account.locale)),
     };
-    Ok(match codes::issue(deps, &send).await? {
+    Ok(match codes::issue(deps, &send, Content::SignInCode).await? {
         Issued::Sent { challenge } => RequestCodeOutcome::Sent {
             expires: challenge.expires,
             resend: deps.clock.now() + ask.tenant.policy().resend.cooldown,

@@ -6,9 +6,19 @@ use crate::delivery::gsm7::{Encoding, segments};
 const UNTIL: Timestamp = Timestamp::from_millis(1_785_553_560_000);
 const LINK: &str = "https://auth.example.com/verify/AbC-123_x?a=1&b=2";
 const LOCALES: [Locale; 2] = [Locale::En, Locale::Fr];
-const MAILS: [&str; 6] =
-    ["device_code", "verification", "password_reset", "account_locked", "already_registered", "password_changed"];
-const TEXT_MESSAGES: [&str; 3] = ["sign_in_code", "account_locked", "password_changed"];
+const MAILS: [&str; 9] = [
+    "device_code",
+    "verification",
+    "password_reset",
+    "account_locked",
+    "already_registered",
+    "password_changed",
+    "invitation",
+    "contact_change_code",
+    "contact_changed",
+];
+const TEXT_MESSAGES: [&str; 5] =
+    ["sign_in_code", "account_locked", "password_changed", "contact_change_code", "contact_changed"];
 
 fn facts(template: &str, channel: Channel, locale: Locale) -> Facts<'_> {
     Facts {
@@ -18,7 +28,7 @@ fn facts(template: &str, channel: Channel, locale: Locale) -> Facts<'_> {
         tenant_name: "Boutique",
         domain: None,
         code: template.ends_with("_code").then_some("482913"),
-        link: matches!(template, "verification" | "password_reset").then_some(LINK),
+        link: matches!(template, "verification" | "password_reset" | "invitation").then_some(LINK),
         valid_for: Some(Duration::from_mins(5)),
         until: Some(UNTIL),
     }
