@@ -18,7 +18,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
-use crate::domain::lockout::{AttemptBook, Counter, Lane, Reserve, Settlement};
+use crate::domain::lockout::{AttemptBook, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodeBook, CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::Timestamp;
@@ -183,6 +183,16 @@ impl EphemeralStore for MemoryStore {
         policy: &LockoutPolicy,
     ) -> Result<Option<u64>, EphemeralError> {
         self.attempts(tenant, subject, |book, now| book.clear(policy, now))
+    }
+
+    async fn lift_lock(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+        lane: Lane,
+    ) -> Result<Option<Lifted>, EphemeralError> {
+        self.attempts(tenant, subject, |book, now| book.lift(policy, lane, now))
     }
 
     async fn send_code(

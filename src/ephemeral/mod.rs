@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, SessionId, TenantId};
-use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Reserve, Settlement};
+use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::Timestamp;
@@ -244,6 +244,16 @@ pub trait EphemeralStore: Send + Sync {
         subject: AttemptSubject,
         policy: &LockoutPolicy,
     ) -> Result<Option<u64>, EphemeralError>;
+
+    /// Ends the lock of one lane and begins its window anew; the consecutive count stays. `None` if
+    /// the account is cold: seed and ask again.
+    async fn lift_lock(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+        lane: Lane,
+    ) -> Result<Option<Lifted>, EphemeralError>;
 
     /// Books one send of a code, or says why not.
     async fn send_code(

@@ -20,8 +20,11 @@ const USE: &str = "
     UPDATE links SET used_at = $4
      WHERE tenant_id = $1 AND id = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $4";
 
-const VOID_RESETS: &str =
-    "DELETE FROM links WHERE tenant_id = $1 AND account_id = $2 AND purpose = 'reset' AND used_at IS NULL";
+const VOID_PASSWORD_LINKS: &str = "
+    DELETE FROM links
+     WHERE tenant_id = $1 AND account_id = $2 AND purpose IN ('reset', 'invitation') AND used_at IS NULL";
+
+const VOID_ALL: &str = "DELETE FROM links WHERE tenant_id = $1 AND account_id = $2";
 
 /// What a link is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,9 +172,14 @@ pub(super) async fn spend(
     Ok(execute!(tx.on(), USE, tenant.uuid(), id.uuid(), purpose.as_str(), now.as_millis())? == 1)
 }
 
-/// Makes every unused reset link of the account worthless.
-pub(super) async fn void_resets(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
-    execute!(tx.on(), VOID_RESETS, tenant.uuid(), account.uuid()).map(drop)
+/// Makes every unused link that sets a password of the account worthless.
+pub(super) async fn void_password_links(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
+    execute!(tx.on(), VOID_PASSWORD_LINKS, tenant.uuid(), account.uuid()).map(drop)
+}
+
+/// Makes every link of the account worthless: they were mailed to an address it has no longer.
+pub(super) async fn void_all(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
+    execute!(tx.on(), VOID_ALL, tenant.uuid(), account.uuid()).map(drop)
 }
 
 #[derive(sqlx::FromRow)]

@@ -38,11 +38,15 @@ mod migrations;
 mod notes;
 mod outbox;
 mod passwords;
+mod people;
 mod sessions;
 mod signing_keys;
 mod tenants;
 
-pub use accounts::{Accounts, Credential, EmailRegistered, EmailRegistration, PhoneRegistered, PhoneRegistration};
+pub use accounts::{
+    Accounts, ContactChange, ContactChanged, Credential, EmailRegistered, EmailRegistration, Invited, PhoneRegistered,
+    PhoneRegistration,
+};
 pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
 pub use audit::{Audit, AuditEntry};
@@ -55,6 +59,7 @@ pub use meta::Meta;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
+pub use people::{LockInForce, People, PeopleFilter, PeoplePage, Person, Status};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
 pub use signing_keys::{SigningKey, SigningKeys};
 pub use tenants::{NewTenant, Tenant, TenantCreated, Tenants};
@@ -117,7 +122,12 @@ impl Storage {
         Accounts { db: &self.db }
     }
 
-    /// Verification and reset links.
+    /// How administrators find people.
+    pub const fn people(&self) -> People<'_> {
+        People { db: &self.db }
+    }
+
+    /// Mailed links.
     pub const fn links(&self) -> Links<'_> {
         Links { db: &self.db }
     }

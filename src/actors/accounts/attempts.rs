@@ -276,7 +276,7 @@ impl Attempts<'_> {
         let mirror = Mirror { lane: self.lane, counter, version };
         let notes = self.deps.notes(&messages, std::slice::from_ref(&event));
         let attempts = self.deps.storage.attempts();
-        let newly = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, &notes).await?;
+        let newly = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, None, &notes).await?;
         self.deps.recorded_locks.insert(lock.id);
         if newly {
             self.deps.postman.dispatch_all(messages);
