@@ -175,6 +175,8 @@ pub struct Policy {
     pub verification_ttl: Duration,
     /// Life of a reset link.
     pub reset_ttl: Duration,
+    /// Life of an invitation, and of the account it made if nobody follows it.
+    pub invitation_ttl: Duration,
     /// Mails with links to one address (each kind counted apart).
     pub link_mails: ResendPolicy,
     /// Mails about an account's safety to one address.
@@ -222,6 +224,7 @@ impl Policy {
             trusts_user_agent: true,
             verification_ttl: DAY,
             reset_ttl: 30 * MINUTE,
+            invitation_ttl: DAY,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
         };

@@ -148,10 +148,12 @@ sections! {
         /// Most sessions of an account.
         max_sessions: u32,
     }
-    /// Proof of a phone number at registration.
+    /// Proof of a phone number at registration, and invitations.
     RegistrationSettings {
         /// What proves it.
         grant: GrantKind,
+        /// Seconds an invitation lives.
+        invitation_ttl: u64,
     }
 }
 
@@ -217,6 +219,9 @@ impl Settings {
         self.lockout.apply(&mut policy.lockout, &mut set);
         self.password.apply(&mut policy.password, &mut set);
         self.tokens.apply(&mut policy.tokens, &mut set);
+        let week = 7 * 86_400;
+        let invitation_ttl = self.registration.invitation_ttl;
+        set.seconds("registration.invitation_ttl", invitation_ttl, 3_600..=week, &mut policy.invitation_ttl);
         match self.registration.grant {
             Some(GrantKind::Address) if strict => {
                 set.refuse("registration.grant", "profile asvs-l1 demands token".to_owned());
