@@ -23,6 +23,9 @@ const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#
 /// Promised by a 429 or 503 that knows no better.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
+/// What a step-up asks for (RFC 9470 §3): any sign-in of ours, made anew. Mail is no factor.
+const STEP_UP_ACR: &str = "urn:guichet:aal1";
+
 struct Row {
     status: StatusCode,
     code: &'static str,
@@ -274,7 +277,10 @@ impl Problem {
             let description = self.0.code.message().trim_end_matches('.');
             format!(", error=\"{error}\", error_description=\"{description}\"")
         });
-        let max_age = self.0.max_age.map(|age| format!(", max_age=\"{}\"", age.as_secs()));
+        let max_age = self.0.max_age.map(|age| {
+            let (acr, seconds) = (STEP_UP_ACR, age.as_secs());
+            format!(", acr_values=\"{acr}\", max_age=\"{seconds}\"")
+        });
         let challenge = format!("Bearer realm=\"{realm}\"{}{}", error.unwrap_or_default(), max_age.unwrap_or_default());
         HeaderValue::try_from(challenge).ok()
     }
@@ -371,7 +377,8 @@ mod tests {
         assert_eq!(
             challenge(Problem::step_up(Duration::from_mins(5))),
             "Bearer realm=\"acme\", error=\"insufficient_user_authentication\", \
-             error_description=\"A more recent authentication is required\", max_age=\"300\""
+             error_description=\"A more recent authentication is required\", acr_values=\"urn:guichet:aal1\", \
+             max_age=\"300\""
         );
         assert!(challenge(Problem::invalid_token_request()).contains("error=\"invalid_request\""));
     }

@@ -5,7 +5,9 @@
 //! ignore members they do not know, as the original APIs did.
 
 pub mod body;
+pub mod contact;
 pub mod health;
+pub mod invitation;
 pub mod keys;
 pub mod login;
 pub mod me;
@@ -13,6 +15,7 @@ pub mod password;
 pub mod phone;
 pub mod registration;
 pub mod tokens;
+pub mod unlock;
 
 use http::Method;
 
@@ -37,6 +40,12 @@ pub fn public() -> Routes<Gate> {
         .route(Method::GET, "/api/auth/password/reset/{token}", password::reset_page)
         .route(Method::POST, "/api/auth/password/reset/{token}", password::reset_by_form)
         .route(Method::POST, "/api/auth/password/change", password::change)
+        .route(Method::GET, "/api/auth/invitation/{token}", invitation::invitation_page)
+        .route(Method::POST, "/api/auth/invitation/{token}", invitation::accept)
+        .route(Method::GET, "/api/auth/unlock/{token}", unlock::unlock_page)
+        .route(Method::POST, "/api/auth/unlock/{token}", unlock::unlock)
+        .route(Method::POST, "/api/auth/contact/change", contact::change)
+        .route(Method::POST, "/api/auth/contact/confirm", contact::confirm)
         .route(Method::POST, "/api/auth/refresh", tokens::refresh)
         .route(Method::POST, "/api/auth/logout", tokens::logout)
         .route(Method::GET, "/api/auth/me", me::show)
