@@ -8,6 +8,7 @@
 
 mod account_enumeration;
 mod bad_input;
+mod contact_change;
 mod drain_and_restart;
 mod email_sign_in;
 mod locales;
@@ -21,6 +22,7 @@ mod secrets;
 mod sessions_and_devices;
 mod tenant_isolation;
 mod token_rotation;
+mod unlock_link;
 mod verification_links;
 
 use std::time::Duration;
