@@ -10,7 +10,8 @@
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
 //! - [`hasher`]: argon2id threads, fair between tenants
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
-//! - [`keyring`], [`auditor`], [`ticker`]: signing keys, the audit log, recurring services
+//! - [`keyring`], [`credentials`], [`auditor`], [`ticker`]: signing keys, senders' credentials, the audit
+//!   log, recurring services
 //!
 //! Rules: nobody is named (the registry is global to the process); every wait has a deadline;
 //! refusals travel in replies; asks go down (`accounts` → `hasher`, `keyring`), never back up.
@@ -18,6 +19,7 @@
 pub mod accounts;
 pub mod ask;
 pub mod auditor;
+pub mod credentials;
 pub mod directory;
 pub mod failure;
 pub mod hasher;
