@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{AccountId, TenantId};
+use super::ids::{AccountId, KeyId, TenantId};
 use super::time::Timestamp;
 
 /// What happened.
@@ -38,6 +38,12 @@ pub enum EventKind {
     DeviceTrusted,
     /// A device lost its trust.
     DeviceForgotten,
+    /// An admin key asked for what it may not.
+    AuthzFail,
+    /// An admin changed who may do what: keys, apps.
+    AuthzChange,
+    /// An admin changed or did something else.
+    AuthzAdmin,
 }
 
 impl EventKind {
@@ -58,6 +64,9 @@ impl EventKind {
             Self::AuthnTokenReuse => "authn_token_reuse",
             Self::DeviceTrusted => "device_trusted",
             Self::DeviceForgotten => "device_forgotten",
+            Self::AuthzFail => "authz_fail",
+            Self::AuthzChange => "authz_change",
+            Self::AuthzAdmin => "authz_admin",
         }
     }
 }
@@ -75,4 +84,6 @@ pub struct Event {
     pub at: Timestamp,
     /// A word of explanation from a fixed set (`expiry`, `reset`, `reuse`, …).
     pub cause: Option<&'static str>,
+    /// With which admin key; none where the person did it, the root key or the command line.
+    pub key: Option<KeyId>,
 }

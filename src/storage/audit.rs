@@ -9,11 +9,11 @@ use super::engine::Database;
 use super::error::StorageError;
 use super::notes;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::ids::{AccountId, KeyId, TenantId};
 use crate::domain::time::Timestamp;
 
 const PAGE: &str = "
-    SELECT sequence, account_id, kind, at, cause FROM audit
+    SELECT sequence, account_id, kind, at, cause, key_id FROM audit
      WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3";
 
 /// One line of the log.
@@ -29,6 +29,8 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// A word of explanation.
     pub cause: Option<String>,
+    /// With which admin key, if one was used.
+    pub key: Option<KeyId>,
 }
 
 /// The audit log.
@@ -65,6 +67,7 @@ struct AuditRow {
     kind: String,
     at: i64,
     cause: Option<String>,
+    key_id: Option<Uuid>,
 }
 
 impl AuditRow {
@@ -76,6 +79,7 @@ impl AuditRow {
             kind: EventKind::deserialize(word).map_err(|_| StorageError::corrupt("audit.kind"))?,
             at: Timestamp::from_millis(self.at),
             cause: self.cause,
+            key: self.key_id.map(KeyId::from),
         })
     }
 }

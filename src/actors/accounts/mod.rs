@@ -107,7 +107,7 @@ impl Deps {
         kind: EventKind,
         cause: Option<&'static str>,
     ) -> Event {
-        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause }
+        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause, key: None }
     }
 
     /// Tells the audit log of something that changed nothing.
