@@ -54,6 +54,8 @@ pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 pub const CONNECTIONS: &str = "guichet_connections";
 /// Counter: work refused to protect the rest. Label: `reason`.
 pub const SHED: &str = "guichet_shed_total";
+/// Counter: requests with an admin key that is not good.
+pub const ADMIN_KEYS_REFUSED: &str = "guichet_admin_keys_refused_total";
 
 /// Upper bounds of [`HTTP_REQUEST_SECONDS`]: from a cached token check to the request deadline.
 const REQUEST_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -208,6 +210,7 @@ fn describe() {
     describe_counter!(HTTP_REQUESTS, "Requests; status 499 if the client left before its answer.");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from a request's headers to its answer.");
     describe_gauge!(CONNECTIONS, "Open connections, both listeners.");
+    describe_counter!(ADMIN_KEYS_REFUSED, "Requests with an admin key that is not good.");
     describe_counter!(SHED, "Work refused to protect the rest.");
 }
 

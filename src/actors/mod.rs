@@ -8,16 +8,20 @@
 //! - [`ask`]: the one way to call an actor; [`directory`]: finding, bounding and releasing them
 //! - [`accounts`]: the stories told to account actors (log-in, codes, registration, links)
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
+//! - [`administration`]: what admins may ask; [`tenant_source`]: rows into the tenant directory
 //! - [`hasher`]: argon2id threads, fair between tenants
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
-//! - [`keyring`], [`auditor`], [`ticker`]: signing keys, the audit log, recurring services
+//! - [`keyring`], [`credentials`], [`auditor`], [`ticker`]: signing keys, senders' credentials, the audit
+//!   log, recurring services
 //!
 //! Rules: nobody is named (the registry is global to the process); every wait has a deadline;
 //! refusals travel in replies; asks go down (`accounts` → `hasher`, `keyring`), never back up.
 
 pub mod accounts;
+pub mod administration;
 pub mod ask;
 pub mod auditor;
+pub mod credentials;
 pub mod directory;
 pub mod failure;
 pub mod hasher;
@@ -25,4 +29,5 @@ pub mod keyring;
 pub mod senders;
 pub mod sessions;
 pub mod supervision;
+pub mod tenant_source;
 pub mod ticker;

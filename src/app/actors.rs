@@ -30,6 +30,7 @@ pub(super) struct Actors {
     pub(super) accounts: Accounts,
     pub(super) sessions: Sessions,
     pub(super) postman: Postman,
+    pub(super) auditor: Auditor,
     /// Ends when the last handle of the auditor is dropped.
     pub(super) audit_writer: JoinHandle<()>,
 }
@@ -60,14 +61,14 @@ impl Actors {
             digests,
             keyring,
             postman: postman.clone(),
-            auditor,
+            auditor: auditor.clone(),
             node,
             recorded_locks: RecordedLocks::default(),
             timings: timings(config),
         };
         let (bounds, supervisors) = (bounds(config), tree.accounts.clone());
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
-        Ok(Self { tree, accounts, sessions, postman, audit_writer })
+        Ok(Self { tree, accounts, sessions, postman, auditor, audit_writer })
     }
 }
 

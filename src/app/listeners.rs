@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::actors::Actors;
-use super::services::Admin;
 use super::{StartError, World, internal};
 use crate::config::Config;
 use crate::http::body::BodyLimits;
+use crate::http::desk::Desk;
 use crate::http::gate::{Gate, TenantOfRequest};
-use crate::http::handlers::{self, health};
+use crate::http::handlers::{self, admin};
 use crate::http::middleware::{FrontEnd, NoHooks, RequestLimits, Surroundings};
 use crate::http::peer::{ForwardedHeader, TrustedProxies};
 use crate::http::router::Router;
@@ -31,7 +31,7 @@ impl Listeners {
         config: &Config,
         world: &World,
         actors: &Actors,
-        admin: Admin,
+        desk: Desk,
         tenants: Tenants,
     ) -> Result<Self, StartError> {
         if config.http.lacks_public_url() {
@@ -45,8 +45,8 @@ impl Listeners {
         let (accounts, sessions) = (actors.accounts.clone(), actors.sessions.clone());
         let gate = Gate { accounts, sessions, clock: world.clock.clone() };
 
-        let router = Router::new(health::routes()).map_err(internal)?;
-        let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));
+        let router = Router::new(admin::routes()).map_err(internal)?;
+        let front = FrontEnd::new(router, Arc::new(desk), NoHooks, requests(config), surroundings(config, world));
         let admin = listen(config.http.admin_listen, front, config, stop.clone()).await?;
 
         let router = Router::new(handlers::public()).map_err(internal)?;

@@ -19,6 +19,7 @@ pub mod ids;
 pub mod locale;
 pub mod lockout;
 pub mod message;
+pub mod naming;
 pub mod otp;
 pub mod password;
 pub mod policy;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
@@ -14,7 +15,7 @@ use super::locale::Locale;
 use super::settings::{BadSetting, Settings};
 
 /// A named set of defaults and floors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Profile {
     /// The contract of the two original APIs; the `default` tenant's profile.
     #[serde(rename = "classic")]

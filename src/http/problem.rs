@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -72,6 +73,14 @@ problems! {
     NotFound = NOT_FOUND "not_found" "Not found" "There is nothing here.";
     TenantNotFound = NOT_FOUND "tenant_not_found" "Unknown tenant" "No such tenant.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed" "This method is not supported here.";
+    // What is there stands against it.
+    PreconditionFailed = PRECONDITION_FAILED "precondition_failed" "Changed meanwhile" "This has changed since it was read.";
+    TenantExists = CONFLICT "tenant_exists" "Tenant exists" "Another tenant has this slug.";
+    DomainTaken = CONFLICT "domain_taken" "Domain taken" "One of the domains belongs to another tenant.";
+    AudienceTaken = CONFLICT "audience_taken" "Audience taken" "Another app of the tenant has this audience.";
+    DefaultTenant = CONFLICT "default_tenant" "Default tenant" "Requests that name no tenant belong to this one: configure another first.";
+    LimitReached = CONFLICT "limit_reached" "Limit reached" "There can be no more of these.";
+    CredentialRequired = BAD_REQUEST "credential_required" "Credential required" "A credential must be given anew.";
     // The answer given by a person was not accepted.
     InvalidCredentials = BAD_REQUEST "invalid_credentials" "Invalid credentials" "Invalid email or password.";
     EmailNotVerified = BAD_REQUEST "email_not_verified" "E-mail address not verified" "Please verify your email before logging in.";
@@ -136,7 +145,7 @@ impl ProblemCode {
 }
 
 /// One member that was not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the member; empty for the body as a whole.
     pub pointer: String,
@@ -186,9 +195,14 @@ impl From<ProblemCode> for Problem {
 impl Problem {
     /// `validation`, naming each member that was refused.
     pub fn validation(errors: Vec<FieldError>) -> Self {
-        let mut problem = Self::from(ProblemCode::Validation);
-        problem.0.errors = errors;
-        problem
+        Self::from(ProblemCode::Validation).with_errors(errors)
+    }
+
+    /// Names each member that was refused.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
     }
 
     /// `method_not_allowed`, naming the methods that are (RFC 9110 §15.5.6).
@@ -315,6 +329,13 @@ mod tests {
 404 not_found
 404 tenant_not_found
 405 method_not_allowed
+412 precondition_failed
+409 tenant_exists
+409 domain_taken
+409 audience_taken
+409 default_tenant
+409 limit_reached
+400 credential_required
 400 invalid_credentials
 400 email_not_verified
 403 account_locked

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::openapi::Doc;
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
 use super::request::Request;
+use crate::domain::role::Role;
 
 /// What a handler gives back.
 pub type Answer = Result<Reply, Problem>;
@@ -33,12 +35,23 @@ pub struct Route<S> {
     pub pattern: &'static str,
     /// Is it asked so often that only one in a thousand requests is worth a line in the log?
     pub is_hot: bool,
+    /// The lowest role whose admin keys open it; none asks for no admin key.
+    pub role: Option<Role>,
+    /// What the API's description says of it.
+    pub doc: Option<Doc>,
     handler: Handler<S>,
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        Self { method: self.method.clone(), pattern: self.pattern, is_hot: self.is_hot, handler: self.handler.clone() }
+        Self {
+            method: self.method.clone(),
+            pattern: self.pattern,
+            is_hot: self.is_hot,
+            role: self.role,
+            doc: self.doc.clone(),
+            handler: self.handler.clone(),
+        }
     }
 }
 
@@ -100,6 +113,24 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Says which role the row added last takes; whoever adds it sees to it that it does.
+    #[must_use]
+    pub(super) fn role(mut self, role: Role) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.role = Some(role);
+        }
+        self
+    }
+
+    /// Describes the row added last.
+    #[must_use]
+    pub fn describe(mut self, doc: Doc) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.doc = Some(doc);
+        }
+        self
+    }
+
     /// Adds the rows of another table.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
@@ -118,7 +149,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler<S> = Arc::new(move |state, request| Box::pin(handler(state, request)));
-        self.0.push(Route { method, pattern, is_hot: false, handler });
+        self.0.push(Route { method, pattern, is_hot: false, role: None, doc: None, handler });
         self
     }
 }

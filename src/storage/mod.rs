@@ -14,7 +14,7 @@
 //!
 //! Every statement filters on its tenant, except these, which serve the installation as a whole:
 //! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
-//! `apps::ALL`),
+//! `PAGE`, `apps::ALL`), `admin_keys::BY_DIGEST` (the digest says whose it is),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
 //!
@@ -26,6 +26,7 @@
 mod engine;
 
 mod accounts;
+mod admin_keys;
 mod apps;
 mod attempts;
 mod audit;
@@ -41,12 +42,14 @@ mod passwords;
 mod people;
 mod sessions;
 mod signing_keys;
+mod tenant_end;
 mod tenants;
 
 pub use accounts::{
     Accounts, ContactChange, ContactChanged, Credential, EmailRegistered, EmailRegistration, Invited, PhoneRegistered,
     PhoneRegistration,
 };
+pub use admin_keys::{AdminKey, AdminKeys};
 pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
 pub use audit::{Audit, AuditEntry};
@@ -62,7 +65,10 @@ pub use passwords::{Passwords, Reset};
 pub use people::{LockInForce, People, PeopleFilter, PeoplePage, Person, Status};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
 pub use signing_keys::{SigningKey, SigningKeys};
-pub use tenants::{NewTenant, Tenant, TenantCreated, Tenants};
+pub use tenant_end::{Purged, TenantEnd};
+pub use tenants::{
+    NewSettings, NewTenant, SettingsVersion, Tenant, TenantChange, TenantChanged, TenantCreated, Tenants,
+};
 
 use engine::Database;
 
@@ -110,6 +116,16 @@ impl Storage {
     /// The tenant directory.
     pub const fn tenants(&self) -> Tenants<'_> {
         Tenants { db: &self.db }
+    }
+
+    /// The end of tenants.
+    pub const fn tenant_end(&self) -> TenantEnd<'_> {
+        TenantEnd { db: &self.db }
+    }
+
+    /// Keys to the admin API.
+    pub const fn admin_keys(&self) -> AdminKeys<'_> {
+        AdminKeys { db: &self.db }
     }
 
     /// Tenants' applications.

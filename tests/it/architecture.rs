@@ -77,6 +77,8 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("http_body_util", &["http"]),
     ("matchit", &["http"]),
     ("cookie", &["http"]),
+    // Describes the types of the API, which the settings document's are too.
+    ("schemars", &["domain", "http"]),
     ("ractor", &["actors", "app"]),
     ("argon2", &["crypto"]),
     // In `http` for a comparison in constant time.

@@ -4,6 +4,7 @@
 //! [`Reply`](super::reply::Reply) or a row of the table in [`super::problem`]. Public bodies
 //! ignore members they do not know, as the original APIs did.
 
+pub mod admin;
 pub mod body;
 pub mod contact;
 pub mod health;

@@ -37,6 +37,9 @@ use super::redis;
 /// What people reach the gateway under; links in messages begin with it.
 pub(crate) const PUBLIC_URL: &str = "http://login.guichet.test";
 
+/// The root key of every gateway here.
+pub(crate) const ROOT_KEY: &str = "gk_root_of-a-test";
+
 /// Stores of one test's own.
 pub(crate) struct BackEnd {
     database: TestDatabase,
@@ -178,6 +181,11 @@ impl Gateway {
         Door::new(self, prefix)
     }
 
+    /// The admin API; every call needs a key, such as [`ROOT_KEY`].
+    pub(crate) fn admin(&self) -> Door<'_> {
+        Door::admin(self)
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.app.public)
     }
@@ -238,7 +246,7 @@ impl Gateway {
 }
 
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
-    let keys = Keys { master: MasterKey::from_bytes([7; 32]), root: "root key of a test".into(), root_made_in: None };
+    let keys = Keys { master: MasterKey::from_bytes([7; 32]), root: ROOT_KEY.into(), root_made_in: None };
     let console = ConsoleSender::new(inbox.clone()).unwrap();
     App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
 }
