@@ -352,7 +352,7 @@ impl Sessions {
 
     /// Tells the other nodes at once. Storage has it already and every node polls, so a store
     /// that is away delays the news and loses nothing.
-    async fn tell(&self, tenant: &TenantContext, session: SessionId) {
+    pub(super) async fn tell(&self, tenant: &TenantContext, session: SessionId) {
         let until = self.clock.now() + tenant.policy().tokens.access_ttl;
         let revocation = Revocation { tenant: tenant.id(), session, until };
         if let Err(error) = self.ephemeral.revoke(revocation).await {

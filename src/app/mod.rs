@@ -27,6 +27,7 @@ use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};
 use self::services::{Inside, Readiness, Services};
 use crate::actors::administration::Administration;
+use crate::actors::administration::people::People;
 use crate::actors::credentials::Credentials;
 use crate::actors::tenant_source::TenantSource;
 use crate::clock::Clock;
@@ -168,7 +169,14 @@ impl App {
             allow: config.admin.allow.clone(),
             root_key: keys.root,
         };
-        let desk = Desk::new(administration, Arc::new(inside), world.clock.clone());
+        let people = People {
+            accounts: actors.accounts.clone(),
+            sessions: actors.sessions.clone(),
+            storage: stores.storage.clone(),
+            clock: world.clock.clone(),
+            birth: actors.sessions.birth,
+        };
+        let desk = Desk::new(administration, people, Arc::new(inside), world.clock.clone());
         let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
         let platform_url = config.http.platform_url(listeners.public.address);
         directory.move_to(platform_url.clone()).await?;

@@ -16,15 +16,19 @@ use super::handlers::health::Health;
 use super::problem::{FieldError, Problem, ProblemCode};
 use super::request::Request;
 use super::router::{Answer, Routes};
+use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Fault, Holder, Refusal, Tenant};
 use crate::clock::Clock;
 use crate::domain::role::Role;
+use crate::domain::time::Timestamp;
 use crate::secret::SecretString;
 
 /// The doors that admin handlers knock on.
 pub struct Desk {
     /// Tenants, settings, keys, apps.
     pub administration: Administration,
+    /// People, locks and the audit log.
+    pub people: People,
     /// What this node knows of itself.
     pub health: Arc<dyn Health>,
     /// The time.
@@ -43,8 +47,14 @@ pub struct Visit {
 impl Desk {
     /// Over these doors.
     #[must_use]
-    pub fn new(administration: Administration, health: Arc<dyn Health>, clock: Clock) -> Self {
-        Self { administration, health, clock, failed_keys: FailedKeys::default() }
+    pub fn new(administration: Administration, people: People, health: Arc<dyn Health>, clock: Clock) -> Self {
+        Self { administration, people, health, clock, failed_keys: FailedKeys::default() }
+    }
+
+    /// "Too often": says when asking again will succeed.
+    #[must_use]
+    pub fn wait(&self, until: Timestamp) -> Problem {
+        Problem::retry_after(ProblemCode::TooManyRequests, self.clock.now().until(until))
     }
 
     /// Who sends this, if the key is good.

@@ -52,7 +52,7 @@ pub use accounts::{
 pub use admin_keys::{AdminKey, AdminKeys};
 pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
-pub use audit::{Audit, AuditEntry};
+pub use audit::{Audit, AuditEntry, AuditFilter, AuditPage};
 pub use devices::{Device, Devices, NewDevice};
 pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
@@ -62,7 +62,9 @@ pub use meta::Meta;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
-pub use people::{LockInForce, People, PeopleFilter, PeoplePage, Person, Status};
+pub use people::{
+    Kept, KeptLink, KeptLock, KeptMessage, KeptSession, LockInForce, People, PeopleFilter, PeoplePage, Person, Status,
+};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
 pub use signing_keys::{SigningKey, SigningKeys};
 pub use tenant_end::{Purged, TenantEnd};

@@ -9,8 +9,9 @@ use super::accounts::AccountRow;
 use super::engine::Database;
 use super::error::StorageError;
 use crate::domain::account::Account;
-use crate::domain::ids::{AccountId, AttemptId, TenantId};
+use crate::domain::ids::{AccountId, AttemptId, SessionId, TenantId};
 use crate::domain::lockout::Lane;
+use crate::domain::message::Content;
 use crate::domain::time::Timestamp;
 
 /// Accounts that one page looks through at most: some milliseconds of an index.
@@ -53,6 +54,132 @@ const LOCKS: &str = "
     SELECT id, account_id, lane, locked_until FROM locks
      WHERE tenant_id = $1 AND ended_at IS NULL AND locked_until > $2 AND (locked_until, id) < ($3, $4)
      ORDER BY locked_until DESC, id DESC LIMIT $5";
+
+const SESSIONS: &str = "
+    SELECT id, client_id, proof, label, authenticated_at, refreshed_at, expires_at, ended_at, end_cause
+      FROM sessions WHERE tenant_id = $1 AND account_id = $2 ORDER BY authenticated_at DESC, id LIMIT $3";
+
+const LINKS: &str = "
+    SELECT purpose, expires_at, used_at FROM links
+     WHERE tenant_id = $1 AND account_id = $2 ORDER BY expires_at DESC, id LIMIT $3";
+
+const ALL_LOCKS: &str = "
+    SELECT lane, locked_until, ended_at, end_cause FROM locks
+     WHERE tenant_id = $1 AND account_id = $2 ORDER BY locked_until DESC, id LIMIT $3";
+
+/// To every contact the account has. The text is not kept; its facts are ids.
+const MESSAGES: &str = "
+    SELECT o.kind, o.recipient, CAST(o.content AS TEXT) AS content, o.state, o.created_at, o.settled_at
+      FROM outbox o
+      JOIN contacts c ON c.tenant_id = o.tenant_id AND c.kind = o.kind AND c.value = o.recipient
+     WHERE o.tenant_id = $1 AND c.account_id = $2 ORDER BY o.created_at DESC, o.id LIMIT $3";
+
+/// Rows of each kind in one person's export at most; nobody has as many.
+const MOST_KEPT: i64 = 10_000;
+
+/// A sign-in as it is kept, without what would open it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct KeptSession {
+    id: Uuid,
+    /// For which app.
+    pub client_id: String,
+    /// How it was proven.
+    pub proof: String,
+    /// The shortened `User-Agent`.
+    pub label: Option<String>,
+    authenticated_at: i64,
+    refreshed_at: i64,
+    expires_at: i64,
+    ended_at: Option<i64>,
+    /// Why it ended.
+    pub end_cause: Option<String>,
+}
+
+impl KeptSession {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id.into()
+    }
+
+    /// Opened, last refreshed, ends at the latest; ended.
+    #[must_use]
+    pub fn times(&self) -> ([Timestamp; 3], Option<Timestamp>) {
+        let times = [self.authenticated_at, self.refreshed_at, self.expires_at];
+        (times.map(Timestamp::from_millis), self.ended_at.map(Timestamp::from_millis))
+    }
+}
+
+/// A mailed link as it is kept, without what would open it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct KeptLink {
+    /// What it is good for.
+    pub purpose: String,
+    expires_at: i64,
+    used_at: Option<i64>,
+}
+
+impl KeptLink {
+    /// When it ends; when it was used.
+    #[must_use]
+    pub fn times(&self) -> (Timestamp, Option<Timestamp>) {
+        (Timestamp::from_millis(self.expires_at), self.used_at.map(Timestamp::from_millis))
+    }
+}
+
+/// A lock as it is kept.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct KeptLock {
+    lane: String,
+    locked_until: i64,
+    ended_at: Option<i64>,
+    /// Why it ended.
+    pub end_cause: Option<String>,
+}
+
+impl KeptLock {
+    /// Who was locked out.
+    #[must_use]
+    pub fn lane(&self) -> Option<Lane> {
+        Lane::from_label(&self.lane)
+    }
+
+    /// Until when; when it ended.
+    #[must_use]
+    pub fn times(&self) -> (Timestamp, Option<Timestamp>) {
+        (Timestamp::from_millis(self.locked_until), self.ended_at.map(Timestamp::from_millis))
+    }
+}
+
+/// A message as it is kept: which, to whom and what became of it.
+#[derive(Debug, Clone)]
+pub struct KeptMessage {
+    /// `email` or `phone`.
+    pub kind: String,
+    /// The contact.
+    pub recipient: String,
+    /// The template; none if the row cannot be read.
+    pub template: Option<&'static str>,
+    /// Whether it was sent.
+    pub state: String,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When it was sent or given up.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// What is kept of a person beside the account, its devices, counters and events.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Sign-ins, newest first.
+    pub sessions: Vec<KeptSession>,
+    /// Mailed links, latest first.
+    pub links: Vec<KeptLink>,
+    /// Locks, latest first.
+    pub locks: Vec<KeptLock>,
+    /// Messages, newest first.
+    pub messages: Vec<KeptMessage>,
+}
 
 /// How an account stands, as administrators ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +324,18 @@ impl People<'_> {
         rows.into_iter().map(LockRow::into_lock).collect()
     }
 
+    /// What is kept of one person.
+    pub async fn kept(&self, tenant: TenantId, account: AccountId) -> Result<Kept, StorageError> {
+        let (tenant, account) = (tenant.uuid(), account.uuid());
+        let messages = fetch_all!(self.db.read(), MessageRow, MESSAGES, tenant, account, MOST_KEPT)?;
+        Ok(Kept {
+            sessions: fetch_all!(self.db.read(), KeptSession, SESSIONS, tenant, account, MOST_KEPT)?,
+            links: fetch_all!(self.db.read(), KeptLink, LINKS, tenant, account, MOST_KEPT)?,
+            locks: fetch_all!(self.db.read(), KeptLock, ALL_LOCKS, tenant, account, MOST_KEPT)?,
+            messages: messages.into_iter().map(MessageRow::into_kept).collect(),
+        })
+    }
+
     /// The last account that a scan from `before` looks at; `None` if it reaches the end.
     async fn scan_ends(&self, tenant: TenantId, before: Uuid) -> Result<Option<Uuid>, StorageError> {
         let row = fetch_optional!(self.db.read(), (Uuid,), SCAN_ENDS, tenant.uuid(), before, SCAN - 1)?;
@@ -235,6 +374,30 @@ impl PersonRow {
         let (account, _) = self.account.into_account()?;
         let locked_until = self.locked_until.map(Timestamp::from_millis);
         Ok(Person { account, test: self.test, has_password, locked_until })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct MessageRow {
+    kind: String,
+    recipient: String,
+    content: String,
+    state: String,
+    created_at: i64,
+    settled_at: Option<i64>,
+}
+
+impl MessageRow {
+    fn into_kept(self) -> KeptMessage {
+        let content: Option<Content> = serde_json::from_str(&self.content).ok();
+        KeptMessage {
+            kind: self.kind,
+            recipient: self.recipient,
+            template: content.map(|content| content.template()),
+            state: self.state,
+            created_at: Timestamp::from_millis(self.created_at),
+            settled_at: self.settled_at.map(Timestamp::from_millis),
+        }
     }
 }
 

@@ -7,9 +7,11 @@
 //! - [`keys`]: who holds a key and what it opens; making and forgetting keys
 //! - [`tenants`]: making, changing and ending tenants
 //! - [`settings`]: the settings document, its versions, its credentials
+//! - [`people`]: a tenant's people, locks and audit log
 //! - [`apps`]: applications and their secrets
 
 pub mod keys;
+pub mod people;
 pub mod settings;
 pub mod tenants;
 

@@ -3,10 +3,13 @@
 //! Members that are not known are refused here, so that a misspelt setting is not a setting that was
 //! never made. Nothing that was kept secret is ever answered; a new key or app secret is answered once.
 
+mod audit;
 mod documents;
 mod keys;
+mod locks;
 pub mod page;
 mod tenants;
+mod users;
 
 use super::health;
 use crate::http::desk::Desk;
@@ -21,5 +24,10 @@ pub fn routes() -> Routes<Desk> {
 /// The routes that the description describes.
 #[must_use]
 pub fn api() -> Routes<Desk> {
-    Routes::new().merge(tenants::routes()).merge(keys::routes())
+    Routes::new()
+        .merge(tenants::routes())
+        .merge(keys::routes())
+        .merge(users::routes())
+        .merge(locks::routes())
+        .merge(audit::routes())
 }
