@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod keys;
+mod people;
 mod tenants;
 
 use serde_json::json;
