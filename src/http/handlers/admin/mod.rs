@@ -3,9 +3,11 @@
 //! Members that are not known are refused here, so that a misspelt setting is not a setting that was
 //! never made. Nothing that was kept secret is ever answered; a new key or app secret is answered once.
 
+mod apps;
 mod documents;
 mod keys;
 pub mod page;
+mod settings;
 mod tenants;
 
 use super::health;
@@ -21,5 +23,5 @@ pub fn routes() -> Routes<Desk> {
 /// The routes that the description describes.
 #[must_use]
 pub fn api() -> Routes<Desk> {
-    Routes::new().merge(tenants::routes()).merge(keys::routes())
+    Routes::new().merge(tenants::routes()).merge(settings::routes()).merge(keys::routes()).merge(apps::routes())
 }
