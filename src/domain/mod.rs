@@ -15,6 +15,7 @@ pub mod app;
 pub mod contact;
 pub mod device;
 pub mod event;
+pub mod fault;
 pub mod ids;
 pub mod locale;
 pub mod lockout;

@@ -126,7 +126,7 @@ pub struct TokenPolicy {
 }
 
 /// What proves a phone number at registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantKind {
     /// Phone + client address + `User-Agent`, as the original API's clients expect.

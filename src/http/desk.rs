@@ -17,7 +17,7 @@ use super::problem::{FieldError, Problem, ProblemCode};
 use super::request::Request;
 use super::router::{Answer, Routes};
 use crate::actors::administration::people::People;
-use crate::actors::administration::{Administration, Fault, Holder, Refusal, Tenant};
+use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
 use crate::clock::Clock;
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
@@ -188,11 +188,5 @@ impl From<Refusal> for Problem {
                 Problem::from(code).with_errors(faults.into_iter().map(FieldError::from).collect())
             }
         }
-    }
-}
-
-impl From<Fault> for FieldError {
-    fn from(fault: Fault) -> Self {
-        Self { pointer: fault.pointer, code: fault.code, message: fault.message }
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
+use crate::domain::fault::Fault;
 use crate::domain::time::seconds_rounded_up;
 
 /// Requested of IANA by draft-ietf-httpapi-ratelimit-headers-10.
@@ -159,6 +160,12 @@ impl FieldError {
     /// An error of the member at `pointer`.
     pub fn new(pointer: impl Into<String>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { pointer: pointer.into(), code, message: message.into() }
+    }
+}
+
+impl From<Fault> for FieldError {
+    fn from(fault: Fault) -> Self {
+        Self { pointer: fault.pointer, code: fault.code, message: fault.message }
     }
 }
 

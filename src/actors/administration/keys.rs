@@ -4,10 +4,11 @@
 //! bits. Nothing is cached: a key that was forgotten opens nothing from then on.
 
 use super::tenants::is_label;
-use super::{Administration, Fault, Holder, Refusal, Tenant};
+use super::{Administration, Holder, Refusal, Tenant};
 use crate::actors::failure::Failure;
 use crate::crypto::digest;
 use crate::domain::event::EventKind;
+use crate::domain::fault::Fault;
 use crate::domain::ids::{KeyId, TenantId};
 use crate::domain::role::Role;
 use crate::secret::{ExposeSecret as _, SecretString};

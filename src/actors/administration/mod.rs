@@ -10,12 +10,12 @@
 //! - [`people`]: a tenant's people, locks and audit log
 //! - [`apps`]: applications and their secrets
 
+pub mod apps;
 pub mod keys;
 pub mod people;
 pub mod settings;
 pub mod tenants;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::auditor::Auditor;
@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::tenant_source::TenantSource;
 use crate::clock::Clock;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::fault::Fault;
 use crate::domain::ids::{AccountId, KeyId, TenantId};
 use crate::domain::role::Role;
 use crate::entropy::Entropy;
@@ -47,24 +48,6 @@ pub struct Holder {
 impl Holder {
     /// The platform's administrator: the root key, or a person at the command line.
     pub const ROOT: Self = Self { role: Role::PlatformAdmin, tenant: None, key: None };
-}
-
-/// One member of a document that cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) to it.
-    pub pointer: String,
-    /// A stable word for programs.
-    pub code: &'static str,
-    /// The same for people; repeats nothing that was sent.
-    pub message: Cow<'static, str>,
-}
-
-impl Fault {
-    /// A fault of the member at `pointer`.
-    pub fn new(pointer: impl Into<String>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { pointer: pointer.into(), code, message: message.into() }
-    }
 }
 
 /// Why an admin does not get what was asked for. Unlike people at the front door, admins are told.

@@ -1,13 +1,14 @@
 //! Making, changing and ending tenants.
 
 use super::settings::faults;
-use super::{Administration, Fault, Holder, Refusal, Tenant};
+use super::{Administration, Holder, Refusal, Tenant};
 use crate::domain::contact::Region;
 use crate::domain::event::EventKind;
+use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
 use crate::domain::naming;
-use crate::domain::policy::{Policy, Profile};
+use crate::domain::policy::Profile;
 use crate::domain::role::Role;
 use crate::domain::settings::Settings;
 use crate::storage::{NewTenant, Purged, TenantChange, TenantChanged, TenantCreated};
@@ -79,7 +80,7 @@ impl Administration {
         check_slug(&wanted.slug, &mut bad);
         let name = checked_name(wanted.name.as_deref().unwrap_or(&wanted.slug), &mut bad);
         let domains = checked_domains(&wanted.domains, &mut bad);
-        bad.extend(faults(Policy::with(wanted.profile, &settings).err().unwrap_or_default()));
+        bad.extend(faults(wanted.profile, &settings));
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
         }
@@ -116,11 +117,10 @@ impl Administration {
         let domains = change.domains.map(|domains| checked_domains(&domains, &mut bad));
         let domains = domains.unwrap_or_else(|| tenant.domains.clone());
         let profile = change.profile.unwrap_or(tenant.profile);
-        bad.extend(faults(Policy::with(profile, &tenant.settings).err().unwrap_or_default()));
-        self.check_public_url(&tenant.settings, &domains, &mut bad);
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
         }
+        self.judge(profile, &domains, &tenant.settings)?;
         if slug != tenant.slug && self.is_default(tenant) {
             return Err(Refusal::IsDefault);
         }

@@ -7,14 +7,16 @@
 //! ```
 //!
 //! One file per large section: [`channels`] says how messages leave. Every number's legal range
-//! stands beside the section that sets it.
+//! stands beside the section that sets it. [`document`] is how admins read and change it.
 
 pub mod channels;
+pub mod document;
 mod sealed;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
@@ -35,7 +37,7 @@ pub struct BadSetting {
 }
 
 /// A tenant's own values, each optional: the stored settings document.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where national phone forms belong (ISO 3166-1 alpha-2).
@@ -77,7 +79,7 @@ fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $($(#[$field_doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*

@@ -3,11 +3,13 @@
 //! Members that are not known are refused here, so that a misspelt setting is not a setting that was
 //! never made. Nothing that was kept secret is ever answered; a new key or app secret is answered once.
 
+mod apps;
 mod audit;
 mod documents;
 mod keys;
 mod locks;
 pub mod page;
+mod settings;
 mod tenants;
 mod users;
 
@@ -26,7 +28,9 @@ pub fn routes() -> Routes<Desk> {
 pub fn api() -> Routes<Desk> {
     Routes::new()
         .merge(tenants::routes())
+        .merge(settings::routes())
         .merge(keys::routes())
+        .merge(apps::routes())
         .merge(users::routes())
         .merge(locks::routes())
         .merge(audit::routes())

@@ -77,7 +77,6 @@ struct TenantView {
     profile: Profile,
     /// Host names that lead to it; the first binds SMS codes.
     domains: Vec<String>,
-    #[schemars(with = "Option<String>")]
     region: Option<Region>,
     locale: Option<Locale>,
     /// Version of its settings.
@@ -119,7 +118,6 @@ struct NewTenant {
     #[serde(default)]
     domains: Vec<String>,
     /// Where national phone forms belong (ISO 3166-1 alpha-2).
-    #[schemars(with = "Option<String>")]
     region: Option<Region>,
     locale: Option<Locale>,
 }
