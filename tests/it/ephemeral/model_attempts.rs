@@ -197,7 +197,7 @@ impl World<'_> {
             }
         };
         let now = self.nodes.clock.now();
-        assert_eq!(lifted, self.model.lift(&self.policy, lane, now));
+        assert_alike(&lifted, &self.model.lift(&self.policy, lane, now), "lift");
         self.mirror.version = lifted.version;
         self.mirror.counters.insert(lane, lifted.counter);
         self.mirror.counters.retain(|_, counter| !counter.is_clean());
