@@ -111,6 +111,7 @@ pub(super) fn routes() -> Routes<Desk> {
 
 /// A person.
 #[derive(Serialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of an answer, each true or false for itself")]
 struct PersonView {
     #[schemars(with = "String")]
     id: AccountId,
