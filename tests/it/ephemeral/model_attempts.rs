@@ -25,7 +25,6 @@ enum Step {
     Settle { pick: usize, outcome: usize, reply_lost: bool },
     Crash { pick: usize },
     Clear { node: usize },
-    Lift { node: usize, lane: usize },
     Wait { sevens: u64 },
     Flush,
 }
@@ -43,7 +42,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(pick, outcome, reply_lost)| Step::Settle { pick, outcome, reply_lost }),
         1 => any::<usize>().prop_map(|pick| Step::Crash { pick }),
         1 => (0..2_usize).prop_map(|node| Step::Clear { node }),
-        1 => (0..2_usize, 0..2_usize).prop_map(|(node, lane)| Step::Lift { node, lane }),
         4 => sevens.prop_map(|sevens| Step::Wait { sevens }),
         1 => Just(Step::Flush),
     ];
@@ -188,23 +186,6 @@ impl World<'_> {
         self.locks.clear();
     }
 
-    async fn lift(&mut self, node: usize, lane: Lane) {
-        let store = self.nodes.node(node);
-        let lifted = loop {
-            match store.lift_lock(self.tenant, self.subject(), &self.policy, lane).await.unwrap() {
-                Some(lifted) => break lifted,
-                None => self.warm(node).await,
-            }
-        };
-        let now = self.nodes.clock.now();
-        assert_alike(&lifted, &self.model.lift(&self.policy, lane, now), "lift");
-        self.mirror.version = lifted.version;
-        self.mirror.counters.insert(lane, lifted.counter);
-        self.mirror.counters.retain(|_, counter| !counter.is_clean());
-        self.failures.remove(&lane);
-        self.locks.remove(&lane);
-    }
-
     async fn take(&mut self, step: Step) {
         let lanes = [Lane::Strangers, Lane::Device(DeviceId::random([1; 16]))];
         match step {
@@ -213,7 +194,6 @@ impl World<'_> {
             Step::Crash { pick } if !self.open.is_empty() => drop(self.open.swap_remove(pick % self.open.len())),
             Step::Crash { .. } => {}
             Step::Clear { node } => self.clear(node).await,
-            Step::Lift { node, lane } => self.lift(node, lanes[lane]).await,
             Step::Wait { sevens } => self.nodes.clock.advance(Duration::from_secs(7 * sevens)),
             Step::Flush => {
                 self.nodes.flush().await;
