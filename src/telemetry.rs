@@ -64,6 +64,8 @@ pub const CONNECTIONS: &str = "guichet_connections";
 pub const REVOCATION_AGE_SECONDS: &str = "guichet_revocation_age_seconds";
 /// Counter: work refused to protect the rest. Label: `reason`.
 pub const SHED: &str = "guichet_shed_total";
+/// Counter: requests with an admin key that is not good.
+pub const ADMIN_KEYS_REFUSED: &str = "guichet_admin_keys_refused_total";
 
 /// Counter: requests refused by a limit. Labels: `limit`, `by` (`node`: from memory; `store`).
 pub const LIMIT_REFUSALS: &str = "guichet_limit_refusals_total";
@@ -257,6 +259,7 @@ fn describe() {
     describe_counter!(LIMITS_SKIPPED, "Limits per client not asked: no believable client address.");
     describe_counter!(LIMITS_WITHOUT_STORE, "Requests whose limits a node judged without the store.");
     describe_counter!(SPRAYS, "Password spraying noticed, per tenant and attack.");
+    describe_counter!(ADMIN_KEYS_REFUSED, "Requests with an admin key that is not good.");
     describe_counter!(SHED, "Work refused to protect the rest.");
     describe_counter!(SENDS_WITHHELD, "Messages not sent, to save money or a recipient.");
     describe_counter!(SENDS_OVER_BUDGET, "Messages sent though over a ceiling that only records.");

@@ -9,6 +9,7 @@
 //! - [`accounts`]: the stories told to account actors (log-in, codes, registration, links)
 //! - [`sessions`]: bearer and refresh tokens; no mailbox, because storage alone decides there
 //! - [`tokens`]: what an access token is worth, from memory; which sessions have ended
+//! - [`administration`]: what admins may ask; [`tenant_source`]: rows into the tenant directory
 //! - [`hasher`]: argon2id threads, fair between tenants
 //! - [`budget`]: what messages may cost, asked before one is written
 //! - [`senders`]: outbox rows on their way to people, one actor per tenant and channel
@@ -19,6 +20,7 @@
 //! refusals travel in replies; asks go down (`accounts` → `hasher`, `keyring`), never back up.
 
 pub mod accounts;
+pub mod administration;
 pub mod ask;
 pub mod auditor;
 pub mod budget;
@@ -30,5 +32,6 @@ pub mod keyring;
 pub mod senders;
 pub mod sessions;
 pub mod supervision;
+pub mod tenant_source;
 pub mod ticker;
 pub mod tokens;

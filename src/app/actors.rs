@@ -41,6 +41,7 @@ pub(super) struct Actors {
     pub(super) revocations: Revocations,
     /// Hears of other nodes' revocations.
     pub(super) hearing: AbortOnDropHandle<()>,
+    pub(super) auditor: Auditor,
     /// Ends when the last handle of the auditor is dropped.
     pub(super) audit_writer: JoinHandle<()>,
 }
@@ -102,7 +103,7 @@ impl Actors {
             revocations: revocations.clone(),
             postman: postman.clone(),
             budget,
-            auditor,
+            auditor: auditor.clone(),
             limits: limits.clone(),
             node,
             recorded_locks: RecordedLocks::default(),
@@ -110,7 +111,19 @@ impl Actors {
         };
         let (bounds, supervisors) = (bounds(config), tree.accounts.clone());
         let accounts = Accounts::new(Arc::new(deps), |stories| Directory::new(stories, bounds, supervisors));
-        Ok(Self { tree, accounts, sessions, postman, limits, keyring, tokens, revocations, hearing, audit_writer })
+        Ok(Self {
+            tree,
+            accounts,
+            sessions,
+            postman,
+            limits,
+            keyring,
+            tokens,
+            revocations,
+            hearing,
+            auditor,
+            audit_writer,
+        })
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::actors::Actors;
-use super::services::Admin;
 use super::{StartError, World, internal};
 use crate::actors::senders::Receipts;
 use crate::config::Config;
 use crate::http::body::BodyLimits;
+use crate::http::desk::Desk;
 use crate::http::gate::{Gate, TenantOfRequest};
 use crate::http::grpc::{ExtAuthz, WithExtAuthz};
-use crate::http::handlers::{self, health};
+use crate::http::handlers::{self, admin};
 use crate::http::middleware::{FrontEnd, NoHooks, RequestLimits, Surroundings};
 use crate::http::peer::{ForwardedHeader, TrustedProxies};
 use crate::http::router::Router;
@@ -33,7 +33,7 @@ impl Listeners {
         config: &Config,
         world: &World,
         actors: &Actors,
-        admin: Admin,
+        desk: Desk,
         tenants: Tenants,
     ) -> Result<Self, StartError> {
         if config.http.lacks_public_url() {
@@ -50,8 +50,8 @@ impl Listeners {
         let clock = world.clock.clone();
         let gate = Gate { accounts, sessions, tokens, receipts, tenants: tenants_of_gateways, clock };
 
-        let router = Router::new(health::routes()).map_err(internal)?;
-        let front = FrontEnd::new(router, Arc::new(admin), NoHooks, requests(config), surroundings(config, world));
+        let router = Router::new(admin::routes()).map_err(internal)?;
+        let front = FrontEnd::new(router, Arc::new(desk), NoHooks, requests(config), surroundings(config, world));
         let admin = listen(config.http.admin_listen, front, config, stop.clone()).await?;
 
         let router = Router::new(handlers::public()).map_err(internal)?;

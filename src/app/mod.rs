@@ -27,16 +27,22 @@ pub use self::keys::rotate_key;
 use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};
-use self::services::{Admin, Readiness, Services, TenantSource};
+use self::services::{Inside, Readiness, Services};
+use crate::actors::administration::Administration;
+use crate::actors::administration::people::People;
+use crate::actors::credentials::Credentials;
+use crate::actors::tenant_source::TenantSource;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::keys::KeyFileError;
 use crate::crypto;
 use crate::crypto::digest::Digests;
+use crate::crypto::seal::Sealer;
 use crate::delivery::console::ConsoleSender;
 use crate::delivery::smtp;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralError;
+use crate::http::desk::Desk;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenants;
@@ -145,9 +151,20 @@ impl App {
         let (readiness, metrics) = (Arc::new(Readiness::default()), Metrics::install());
 
         // No request may find the tenants missing; where they are reached is known only once bound.
-        let directory = TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug());
-        directory.load(&config.http.platform_url(config.http.listen)).await?;
-        let admin = Admin {
+        let url = config.http.platform_url(config.http.listen);
+        let directory = TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug(), url);
+        directory.load().await?;
+        let sealer = Sealer::new(&keys.master);
+        let administration = Administration::new(
+            stores.storage.clone(),
+            directory.clone(),
+            Credentials::new(sealer, world.clock.clone(), world.entropy.clone()),
+            actors.auditor.clone(),
+            world.clock.clone(),
+            world.entropy.clone(),
+            keys.root.clone(),
+        );
+        let inside = Inside {
             readiness: Arc::clone(&readiness),
             metrics: metrics.clone(),
             accounts: actors.accounts.clone(),
@@ -156,9 +173,17 @@ impl App {
             allow: config.admin.allow.clone(),
             root_key: keys.root,
         };
-        let listeners = Listeners::open(config, &world, &actors, admin, tenants).await?;
+        let people = People {
+            accounts: actors.accounts.clone(),
+            sessions: actors.sessions.clone(),
+            storage: stores.storage.clone(),
+            clock: world.clock.clone(),
+            birth: actors.sessions.birth,
+        };
+        let desk = Desk::new(administration, people, Arc::new(inside), world.clock.clone());
+        let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
         let platform_url = config.http.platform_url(listeners.public.address);
-        directory.load(&platform_url).await?;
+        directory.move_to(platform_url.clone()).await?;
 
         let services = Services {
             clock: world.clock,
@@ -173,7 +198,7 @@ impl App {
             readiness: Arc::clone(&readiness),
         };
         services.check().await;
-        services.start(&actors.tree, config.delivery.poll, &platform_url).await.map_err(internal)?;
+        services.start(&actors.tree, config.delivery.poll).await.map_err(internal)?;
         let (public, admin) = (listeners.public.address, listeners.admin.address);
         let (storage, drain) = (stores.storage, config.http.drain_timeout);
         Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, drain })
@@ -185,8 +210,8 @@ impl App {
         let left = || end.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.listeners.drained().await;
-        let Actors { tree, accounts, sessions, postman, hearing, audit_writer, .. } = self.actors;
-        drop((sessions, hearing));
+        let Actors { tree, accounts, sessions, postman, hearing, auditor, audit_writer, .. } = self.actors;
+        drop((sessions, hearing, auditor));
         // Before the postman is drained, or the next round would claim messages for it to begin.
         tree.stop_services(left()).await;
         accounts.drain(left()).await;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use crate::actors::accounts::Accounts;
 use crate::actors::keyring::Keyring;
 use crate::actors::senders::Postman;
 use crate::actors::supervision::Tree;
+use crate::actors::tenant_source::TenantSource;
 use crate::actors::ticker;
 use crate::actors::tokens::Revocations;
 use crate::clock::Clock;
@@ -21,7 +22,6 @@ use crate::limits::Limits;
 use crate::secret::SecretString;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
-use crate::tenant::{self, Tenants};
 
 /// How often tenants are re-read: a change is in force everywhere within a second.
 const TENANT_POLL: Duration = Duration::from_millis(500);
@@ -63,8 +63,8 @@ pub(super) struct Readiness {
     pub(super) draining: AtomicBool,
 }
 
-/// What the admin listener's handlers may ask.
-pub(super) struct Admin {
+/// What this node knows of itself.
+pub(super) struct Inside {
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Metrics,
     pub(super) accounts: Accounts,
@@ -74,7 +74,7 @@ pub(super) struct Admin {
     pub(super) root_key: SecretString,
 }
 
-impl health::Health for Admin {
+impl health::Health for Inside {
     fn waiting_for(&self) -> Vec<&'static str> {
         let parts = [
             (self.readiness.storage.load(Ordering::SeqCst), "storage"),
@@ -101,38 +101,6 @@ impl health::Health for Admin {
     }
 }
 
-/// Where the tenant snapshot comes from.
-#[derive(Clone)]
-pub(super) struct TenantSource {
-    storage: Storage,
-    tenants: Tenants,
-    default: Option<String>,
-    /// The revision that the snapshot in place was built from.
-    shown: Arc<AtomicI64>,
-}
-
-impl TenantSource {
-    pub(super) fn new(storage: Storage, tenants: Tenants, default: Option<&str>) -> Self {
-        Self { storage, tenants, default: default.map(str::to_owned), shown: Arc::default() }
-    }
-
-    /// Builds a new snapshot if a tenant changed.
-    pub(super) async fn refresh(&self, platform_url: &str) -> Result<(), StorageError> {
-        let revision = self.storage.tenants().revision().await?;
-        if self.shown.load(Ordering::SeqCst) == revision { Ok(()) } else { self.load(platform_url).await }
-    }
-
-    /// Reads the rows and builds a snapshot for that URL.
-    pub(super) async fn load(&self, platform_url: &str) -> Result<(), StorageError> {
-        // Before the rows: a change that comes between is read twice, never missed.
-        let revision = self.storage.tenants().revision().await?;
-        let rows = self.storage.tenants().all().await?;
-        self.tenants.replace(tenant::Directory::new(rows, self.default.as_deref(), platform_url));
-        self.shown.store(revision, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
 /// What runs in the background of every node.
 #[derive(Clone)]
 pub(super) struct Services {
@@ -149,12 +117,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    pub(super) async fn start(
-        self,
-        tree: &Tree,
-        outbox_poll: Duration,
-        platform_url: &str,
-    ) -> Result<(), ractor::SpawnErr> {
+    pub(super) async fn start(self, tree: &Tree, outbox_poll: Duration) -> Result<(), ractor::SpawnErr> {
         let supervisor = &tree.services;
         let this = self.clone();
         ticker::every(supervisor, "health", HEALTH_POLL, move || {
@@ -165,10 +128,10 @@ impl Services {
             }
         })
         .await?;
-        let (directory, url) = (self.directory.clone(), platform_url.to_owned());
+        let directory = self.directory.clone();
         ticker::every(supervisor, "tenants", TENANT_POLL, move || {
-            let (directory, url) = (directory.clone(), url.clone());
-            async move { directory.refresh(&url).await }
+            let directory = directory.clone();
+            async move { directory.refresh().await }
         })
         .await?;
         let revocations = self.revocations.clone();
@@ -183,7 +146,7 @@ impl Services {
             async move { keyring.refresh().await }
         })
         .await?;
-        let (keyring, tenants) = (self.keyring.clone(), self.directory.tenants.clone());
+        let (keyring, tenants) = (self.keyring.clone(), self.directory.tenants().clone());
         ticker::every(supervisor, "key rotation", KEY_POLL, move || {
             let (keyring, tenants) = (keyring.clone(), tenants.clone());
             async move { keyring.rotate_due(&tenants).await }
@@ -225,14 +188,14 @@ impl Services {
     async fn watch_limits(&self) -> Result<(), StorageError> {
         self.limits.sweep();
         let attacked = self.limits.tell_compared().await;
-        let directory = self.directory.tenants.snapshot();
+        let directory = self.directory.tenants().snapshot();
         for tenant in attacked.iter().filter_map(|id| directory.by_id(*id)) {
             let slug = tenant.slug();
             tracing::warn!(tenant.slug = &**slug, "passwords are tried over many accounts: strangers are held back");
         }
         drop(directory);
         let (kind, at) = (EventKind::AuthnSprayDetected, self.clock.now());
-        let event = |tenant| Event { tenant, account: None, kind, at, cause: None };
+        let event = |tenant| Event { tenant, account: None, kind, at, cause: None, key: None };
         let events: Vec<_> = attacked.into_iter().map(event).collect();
         if events.is_empty() { Ok(()) } else { self.storage.audit().record(&events).await }
     }
@@ -252,30 +215,6 @@ async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::Entropy;
-    use crate::storage::{PoolSettings, Target};
-
-    #[tokio::test]
-    async fn the_directory_is_built_anew_only_when_a_row_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = Target::Sqlite(folder.path().join("guichet.db"));
-        let patience = Duration::from_secs(5);
-        let pool = PoolSettings { max_connections: 1, acquire_timeout: patience, statement_timeout: patience };
-        let storage = Storage::open(&target, &pool).await.unwrap();
-        storage.migrate().await.unwrap();
-        let tenants = Tenants::default();
-        let source = TenantSource::new(storage.clone(), tenants.clone(), None);
-        source.load("https://id.test").await.unwrap();
-        let first = Arc::clone(&tenants.snapshot());
-
-        source.refresh("https://id.test").await.unwrap();
-        assert!(Arc::ptr_eq(&first, &tenants.snapshot()));
-
-        let acme = crate::app::default_tenant("acme", &Clock::system(), &Entropy::seeded(1));
-        storage.tenants().ensure_default(&acme).await.unwrap();
-        source.refresh("https://id.test").await.unwrap();
-        assert!(!Arc::ptr_eq(&first, &tenants.snapshot()));
-    }
 
     #[tokio::test]
     async fn a_store_that_swallows_the_question_is_not_there() {

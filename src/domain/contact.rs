@@ -4,10 +4,12 @@
 //! the front end ever sees the text a person typed: only these types, which cannot be built from
 //! an invalid value. Neither holds a control character, so both are safe in a mail header.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use phonenumber::country;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
@@ -54,6 +56,16 @@ impl Serialize for Region {
 impl<'de> Deserialize<'de> for Region {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Region {
+    fn schema_name() -> Cow<'static, str> {
+        "Region".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z]{2}$" })
     }
 }
 

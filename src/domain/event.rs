@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{AccountId, TenantId};
+use super::ids::{AccountId, KeyId, TenantId};
 use super::time::Timestamp;
 
 /// What happened.
@@ -16,6 +16,8 @@ pub enum EventKind {
     UserCreated,
     /// An account's address was proven.
     UserVerified,
+    /// An account's contact was changed, or an administrator disabled or enabled it.
+    UserUpdated,
     /// A person erased the account.
     UserDeleted,
     /// A sign-in succeeded.
@@ -52,6 +54,14 @@ pub enum EventKind {
     RecipientCeilingReached,
     /// A test identity was used.
     TestIdentityUsed,
+    /// An admin read everything kept about a person.
+    SensitiveRead,
+    /// An admin key asked for what it may not.
+    AuthzFail,
+    /// An admin changed who may do what: keys, apps.
+    AuthzChange,
+    /// An admin changed or did something else.
+    AuthzAdmin,
 }
 
 impl EventKind {
@@ -61,6 +71,7 @@ impl EventKind {
         match self {
             Self::UserCreated => "user_created",
             Self::UserVerified => "user_verified",
+            Self::UserUpdated => "user_updated",
             Self::UserDeleted => "user_deleted",
             Self::AuthnLoginSuccess => "authn_login_success",
             Self::AuthnLoginFail => "authn_login_fail",
@@ -79,6 +90,10 @@ impl EventKind {
             Self::SmsRegionStopped => "sms_region_stopped",
             Self::RecipientCeilingReached => "recipient_ceiling_reached",
             Self::TestIdentityUsed => "test_identity_used",
+            Self::SensitiveRead => "sensitive_read",
+            Self::AuthzFail => "authz_fail",
+            Self::AuthzChange => "authz_change",
+            Self::AuthzAdmin => "authz_admin",
         }
     }
 }
@@ -96,4 +111,6 @@ pub struct Event {
     pub at: Timestamp,
     /// A word of explanation from a fixed set (`expiry`, `reset`, `reuse`, …).
     pub cause: Option<&'static str>,
+    /// With which admin key; none where the person did it, the root key or the command line.
+    pub key: Option<KeyId>,
 }

@@ -3,10 +3,11 @@
 //! The order of choice is the request's `Accept-Language`, then the account, then the tenant
 //!. `message` members of the API are never localised.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A language for which built-in templates exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Locale {
     /// English.

@@ -172,6 +172,15 @@ pub enum Settlement {
     Void,
 }
 
+/// A lane after its lock was ended, for the mirror in storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    /// The lane's counter now.
+    pub counter: Counter,
+    /// The book's version now.
+    pub version: u64,
+}
+
 /// Everything remembered about guesses against one account.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AttemptBook {
@@ -263,6 +272,15 @@ impl AttemptBook {
         self.counters.clear();
         self.version += 1;
         self.version
+    }
+
+    /// Ends the lock of one lane before its time: its owner says so. The consecutive count stays, so
+    /// that no number of unlocked locks puts off the hard stop. Attempts in flight stay in flight.
+    pub fn lift(&mut self, policy: &LockoutPolicy, lane: Lane, now: Timestamp) -> Lifted {
+        self.sweep(policy, now);
+        let counter = self.counters.get(&lane).copied().unwrap_or_default().at(now);
+        self.put(lane, Counter { failures: 0, lock: None, ..counter });
+        Lifted { counter: self.counters.get(&lane).copied().unwrap_or_default(), version: self.version }
     }
 
     /// When the book holds nothing worth keeping any more, if nobody asks again.
@@ -366,6 +384,27 @@ mod tests {
         let last = T0 + policy().duration - Duration::from_millis(1);
         assert_eq!(reserve(&mut book, 6, Lane::Strangers, last), Admission::Locked(lock));
         assert_eq!(reserve(&mut book, 7, Lane::Strangers, T0 + policy().duration), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_lifted_lock_gives_a_new_window_but_does_not_put_off_the_hard_stop() {
+        let strict = LockoutPolicy { hard_limit: Some(10), ..policy() };
+        let mut book = AttemptBook::default();
+        let device = Lane::Device(DeviceId::random([9; 16]));
+        fail(&mut book, 100, device, T0);
+        for n in 0..10 {
+            if n == 5 {
+                let lifted = book.lift(&strict, Lane::Strangers, T0);
+                assert_eq!((lifted.counter.lock, lifted.counter.failures, lifted.counter.consecutive), (None, 0, 5));
+            }
+            fail(&mut book, n, Lane::Strangers, T0);
+        }
+
+        book.lift(&strict, Lane::Strangers, T0);
+
+        let ask = Reserve { operation: operation(99), attempt: attempt(99), lane: Lane::Strangers, lease: LEASE };
+        assert_eq!(book.reserve(&strict, &ask, T0), Admission::Stopped);
+        assert_eq!(book.counters[&device].failures, 1);
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub enum Content {
     AccountLocked {
         /// When the lock ends.
         until: Timestamp,
+        /// A link that ends the lock at once. None in an SMS, for a known device's own lock, and
+        /// in rows that a node before this member wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unlock: Option<LinkRef>,
     },
     /// Someone tried to register an address that already has an account.
     AlreadyRegistered,
@@ -85,6 +89,20 @@ pub enum Content {
     PasswordChanged,
     /// A session was ended because a spent refresh token of it came back.
     TokenReuse,
+    /// An administrator made an account for this address: a link that sets its first password.
+    Invitation(LinkRef),
+    /// A code that proves a contact which is to become the account's own.
+    ContactChangeCode {
+        /// The code.
+        code: CodeRef,
+        /// Who asked; the contact is not theirs yet, so erasing them finds the row by this.
+        account: AccountId,
+    },
+    /// Another contact has taken an old one's place; told to both.
+    ContactChanged {
+        /// Whose; the old contact leads to nobody any more, so erasing them finds the row by this.
+        account: AccountId,
+    },
 }
 
 impl Content {
@@ -100,6 +118,9 @@ impl Content {
             Self::AlreadyRegistered => "already_registered",
             Self::PasswordChanged => "password_changed",
             Self::TokenReuse => "token_reuse",
+            Self::Invitation(_) => "invitation",
+            Self::ContactChangeCode { .. } => "contact_change_code",
+            Self::ContactChanged { .. } => "contact_changed",
         }
     }
 }
@@ -137,5 +158,21 @@ impl Contact {
             Self::Email(_) => Channel::Email,
             Self::Phone(_) => Channel::Sms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_told_by_an_older_node_still_reads() {
+        let written = r#"{"kind":"account_locked","until":1800000000000}"#;
+
+        let content: Content = serde_json::from_str(written).unwrap();
+
+        let until = Timestamp::from_millis(1_800_000_000_000);
+        assert_eq!(content, Content::AccountLocked { until, unlock: None });
+        assert_eq!(serde_json::to_string(&content).unwrap(), written);
     }
 }

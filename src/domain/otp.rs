@@ -40,6 +40,8 @@ pub enum CodePurpose {
     PhoneSignIn,
     /// Confirming a new device after a right password.
     NewDevice,
+    /// Proving a contact that is to become the account's own.
+    ContactChange,
 }
 
 impl CodePurpose {
@@ -49,6 +51,7 @@ impl CodePurpose {
         match self {
             Self::PhoneSignIn => "phone_sign_in",
             Self::NewDevice => "new_device",
+            Self::ContactChange => "contact_change",
         }
     }
 }
@@ -76,7 +79,8 @@ impl CodeRules {
     pub fn of(policy: &Policy, purpose: CodePurpose) -> Self {
         let code = match purpose {
             CodePurpose::PhoneSignIn => policy.sms_code,
-            CodePurpose::NewDevice => policy.email_code,
+            // Whichever way it travels: what takes an account over is never a short code.
+            CodePurpose::NewDevice | CodePurpose::ContactChange => policy.email_code,
         };
         Self {
             code,

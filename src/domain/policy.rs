@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::SmsPolicy;
@@ -18,7 +19,7 @@ use super::signing_key::Algorithm;
 use super::test_identity::TestIdentities;
 
 /// A named set of defaults and floors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Profile {
     /// The contract of the two original APIs; the `default` tenant's profile.
     #[serde(rename = "classic")]
@@ -141,7 +142,7 @@ pub struct TokenPolicy {
 pub const LONGEST_ACCESS_LIFE: Duration = DAY;
 
 /// What proves a phone number at registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantKind {
     /// Phone + client address + `User-Agent`, as the original API's clients expect.
@@ -191,6 +192,8 @@ pub struct Policy {
     pub verification_ttl: Duration,
     /// Life of a reset link.
     pub reset_ttl: Duration,
+    /// Life of an invitation, and of the account it made if nobody follows it.
+    pub invitation_ttl: Duration,
     /// Mails with links to one address (each kind counted apart).
     pub link_mails: ResendPolicy,
     /// Mails about an account's safety to one address.
@@ -248,6 +251,7 @@ impl Policy {
             trusts_user_agent: true,
             verification_ttl: DAY,
             reset_ttl: 30 * MINUTE,
+            invitation_ttl: DAY,
             link_mails: ResendPolicy { cooldown: Duration::from_secs(30), per_hour: 5, per_day: 10 },
             security_mails: ResendPolicy { cooldown: Duration::ZERO, per_hour: 5, per_day: 5 },
             limits: LimitPolicies::defaults(),

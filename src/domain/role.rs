@@ -1,9 +1,10 @@
 //! What the holder of an admin key may do.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Roles in rising order; a key makes no key above its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Reads one tenant, unlocks, ends sessions.
@@ -23,5 +24,11 @@ impl Role {
             Self::TenantAdmin => "tenant-admin",
             Self::PlatformAdmin => "platform-admin",
         }
+    }
+
+    /// The role of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::TenantSupport, Self::TenantAdmin, Self::PlatformAdmin].into_iter().find(|role| role.as_str() == word)
     }
 }

@@ -98,6 +98,12 @@ pub enum EndCause {
     TooMany,
     /// Its device lost trust.
     DeviceForgotten,
+    /// The address or number of the account was changed.
+    ContactChange,
+    /// An administrator disabled the account.
+    Disabled,
+    /// An administrator ended it.
+    Admin,
 }
 
 impl EndCause {
@@ -110,6 +116,9 @@ impl EndCause {
             Self::Reuse => "reuse",
             Self::TooMany => "too_many",
             Self::DeviceForgotten => "device_forgotten",
+            Self::ContactChange => "contact_change",
+            Self::Disabled => "disabled",
+            Self::Admin => "admin",
         }
     }
 }

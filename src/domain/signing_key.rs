@@ -12,13 +12,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::TokenPolicy;
 use super::time::Timestamp;
 
 /// How a key signs (RFC 7518 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// ECDSA over P-256 with SHA-256: small, quick, and every client library has it.
     #[default]

@@ -23,7 +23,7 @@ use crate::domain::budget::{BudgetBook, BudgetPolicy, BudgetUsage, Spend, SpendV
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::limits::bucket::Verdict;
 use crate::domain::limits::spray::{SprayRule, SprayVerdict};
-use crate::domain::lockout::{AttemptBook, Counter, Lane, Reserve, Settlement};
+use crate::domain::lockout::{AttemptBook, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodeBook, CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::Timestamp;
@@ -229,6 +229,16 @@ impl EphemeralStore for MemoryStore {
         policy: &LockoutPolicy,
     ) -> Result<Option<u64>, EphemeralError> {
         self.attempts(tenant, subject, |book, now| book.clear(policy, now))
+    }
+
+    async fn lift_lock(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+        lane: Lane,
+    ) -> Result<Option<Lifted>, EphemeralError> {
+        self.attempts(tenant, subject, |book, now| book.lift(policy, lane, now))
     }
 
     async fn send_code(

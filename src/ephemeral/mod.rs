@@ -56,7 +56,7 @@ use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, Session
 use crate::domain::limits::LimitSubject;
 use crate::domain::limits::bucket::{Rate, Verdict};
 use crate::domain::limits::spray::{SprayRule, SprayVerdict};
-use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Reserve, Settlement};
+use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::Timestamp;
@@ -296,6 +296,16 @@ pub trait EphemeralStore: Send + Sync {
         subject: AttemptSubject,
         policy: &LockoutPolicy,
     ) -> Result<Option<u64>, EphemeralError>;
+
+    /// Ends the lock of one lane and begins its window anew; the consecutive count stays. `None` if
+    /// the account is cold: seed and ask again.
+    async fn lift_lock(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+        lane: Lane,
+    ) -> Result<Option<Lifted>, EphemeralError>;
 
     /// Books one send of a code, or says why not.
     async fn send_code(

@@ -40,7 +40,7 @@ use crate::domain::budget::{BudgetPolicy, BudgetUsage, Spend, SpendVerdict};
 use crate::domain::ids::{ChallengeId, SessionId, TenantId};
 use crate::domain::limits::bucket::{Rate, Verdict};
 use crate::domain::limits::spray::{SprayRule, SprayVerdict};
-use crate::domain::lockout::{Counter, Lane, Reserve, Settlement, VERDICT_MEMORY};
+use crate::domain::lockout::{Counter, Lane, Lifted, Reserve, Settlement, VERDICT_MEMORY};
 use crate::domain::otp::{CodeRules, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::Timestamp;
@@ -348,6 +348,17 @@ impl EphemeralStore for RedisStore {
     ) -> Result<Option<u64>, EphemeralError> {
         let ask = json!({ "policy": lockout_numbers(policy) });
         self.call_attempts(&script::CLEAR, tenant, subject, ask).await
+    }
+
+    async fn lift_lock(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        policy: &LockoutPolicy,
+        lane: Lane,
+    ) -> Result<Option<Lifted>, EphemeralError> {
+        let ask = json!({ "policy": lockout_numbers(policy), "lane": lane });
+        self.call_attempts(&script::LIFT, tenant, subject, ask).await
     }
 
     async fn send_code(

@@ -3,7 +3,6 @@
 //! JSON that is no JSON is `invalid_json`; JSON of another shape is `validation` with a pointer to
 //! the member. What was sent is never repeated in an answer: it may be a password or a code.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +10,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
 use super::problem::{FieldError, Problem, ProblemCode};
+use crate::domain::fault::Fault;
 
 /// How much body is read, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -74,40 +73,9 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::validation(vec![FieldError::new("", "wrong_type", "The body must be a JSON object.")]));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let fault = field_error(error.path(), &error.inner().to_string());
-        Problem::validation(vec![fault])
+        let fault = Fault::of_shape(error.path(), &error.inner().to_string());
+        Problem::validation(vec![fault.into()])
     })
-}
-
-/// serde_json tells its kinds of error apart only in words; the tests below hold it to them.
-fn field_error(path: &Path, error: &str) -> FieldError {
-    let quoted = error.split('`').nth(1).unwrap_or_default();
-    let pointer = pointer(path);
-    if error.starts_with("missing field") {
-        FieldError::new(format!("{pointer}/{}", escape(quoted)), "missing", "This member is required.")
-    } else if error.starts_with("unknown field") {
-        // The path already ends with the unknown member.
-        FieldError::new(pointer, "unknown_member", "There is no such member.")
-    } else if error.starts_with("invalid type") {
-        FieldError::new(pointer, "wrong_type", "This member has the wrong type.")
-    } else {
-        FieldError::new(pointer, "invalid", "This member is not valid.")
-    }
-}
-
-/// JSON pointer (RFC 6901) of a path.
-fn pointer(path: &Path) -> String {
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Map { key } => format!("/{}", escape(key)),
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Enum { .. } | Segment::Unknown => String::new(),
-        })
-        .collect()
-}
-
-fn escape(key: &str) -> Cow<'_, str> {
-    if key.contains(['~', '/']) { key.replace('~', "~0").replace('/', "~1").into() } else { key.into() }
 }
 
 /// The members of an `application/x-www-form-urlencoded` body, each at most once.

@@ -20,18 +20,22 @@
 //! - [`body`]: reading a body within its size and time, and naming the member that was wrong.
 //! - [`reply`]: what a handler answers when it could do what was asked.
 //! - [`problem`]: what it answers when it could not; the one table of refusals.
+//! - [`openapi`]: what the table says of itself, for clients and generators.
 //! - [`page`]: the few HTML pages that a person opens from a mail.
+//! - [`gate`], [`desk`]: the doors that handlers of either listener knock on, and who gets so far.
 //! - [`handlers`]: one file per resource: decode, ask, encode.
 //! - [`grpc`]: token checks as Envoy asks for them, on the same port.
 //!
 //! Nothing in here decides about accounts, and nothing in here reaches a store.
 
 pub mod body;
+pub mod desk;
 pub mod gate;
 pub mod grpc;
 pub mod handlers;
 pub mod limited;
 pub mod middleware;
+pub mod openapi;
 pub mod page;
 pub mod peer;
 pub mod problem;

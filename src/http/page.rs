@@ -57,6 +57,29 @@ pub fn notice(locale: Locale, title: &str, text: &str) -> String {
     page(locale, title, &format!("<p>{}</p>", HtmlEscape(text)))
 }
 
+/// A page with a table, and a link below it.
+pub fn table<const N: usize>(
+    locale: Locale,
+    title: &str,
+    head: &[&str; N],
+    rows: &[[String; N]],
+    (href, link): (&str, &str),
+) -> String {
+    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
+        cells.map(|cell| format!("<{tag}>{}</{tag}>", HtmlEscape(cell))).collect::<String>()
+    };
+    let head = cells("th", &mut head.iter().copied());
+    let rows: Vec<_> =
+        rows.iter().map(|row| format!("<tr>{}</tr>", cells("td", &mut row.iter().map(String::as_str)))).collect();
+    let content = format!(
+        "<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>\n<p><a href=\"{}\">{}</a></p>",
+        rows.join("\n"),
+        HtmlEscape(href),
+        HtmlEscape(link)
+    );
+    page(locale, title, &content)
+}
+
 /// `content` is HTML already; everything a person or tenant chose was escaped by the callers above.
 fn page(locale: Locale, title: &str, content: &str) -> String {
     let title = HtmlEscape(title);

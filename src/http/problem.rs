@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
+use crate::domain::fault::Fault;
 use crate::domain::time::seconds_rounded_up;
 
 /// Requested of IANA by draft-ietf-httpapi-ratelimit-headers-10.
@@ -22,6 +24,9 @@ const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#
 
 /// Promised by a 429 or 503 that knows no better.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+
+/// What a step-up asks for (RFC 9470 §3): any sign-in of ours, made anew. Mail is no factor.
+const STEP_UP_ACR: &str = "urn:guichet:aal1";
 
 struct Row {
     status: StatusCode,
@@ -69,6 +74,14 @@ problems! {
     NotFound = NOT_FOUND "not_found" "Not found" "There is nothing here.";
     TenantNotFound = NOT_FOUND "tenant_not_found" "Unknown tenant" "No such tenant.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed" "This method is not supported here.";
+    // What is there stands against it.
+    PreconditionFailed = PRECONDITION_FAILED "precondition_failed" "Changed meanwhile" "This has changed since it was read.";
+    TenantExists = CONFLICT "tenant_exists" "Tenant exists" "Another tenant has this slug.";
+    DomainTaken = CONFLICT "domain_taken" "Domain taken" "One of the domains belongs to another tenant.";
+    AudienceTaken = CONFLICT "audience_taken" "Audience taken" "Another app of the tenant has this audience.";
+    DefaultTenant = CONFLICT "default_tenant" "Default tenant" "Requests that name no tenant belong to this one: configure another first.";
+    LimitReached = CONFLICT "limit_reached" "Limit reached" "There can be no more of these.";
+    CredentialRequired = BAD_REQUEST "credential_required" "Credential required" "A credential must be given anew.";
     // The answer given by a person was not accepted.
     InvalidCredentials = BAD_REQUEST "invalid_credentials" "Invalid credentials" "Invalid email or password.";
     EmailNotVerified = BAD_REQUEST "email_not_verified" "E-mail address not verified" "Please verify your email before logging in.";
@@ -137,7 +150,7 @@ impl ProblemCode {
 }
 
 /// One member that was not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the member; empty for the body as a whole.
     pub pointer: String,
@@ -151,6 +164,12 @@ impl FieldError {
     /// An error of the member at `pointer`.
     pub fn new(pointer: impl Into<String>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { pointer: pointer.into(), code, message: message.into() }
+    }
+}
+
+impl From<Fault> for FieldError {
+    fn from(fault: Fault) -> Self {
+        Self { pointer: fault.pointer, code: fault.code, message: fault.message }
     }
 }
 
@@ -189,9 +208,14 @@ impl From<ProblemCode> for Problem {
 impl Problem {
     /// `validation`, naming each member that was refused.
     pub fn validation(errors: Vec<FieldError>) -> Self {
-        let mut problem = Self::from(ProblemCode::Validation);
-        problem.0.errors = errors;
-        problem
+        Self::from(ProblemCode::Validation).with_errors(errors)
+    }
+
+    /// Names each member that was refused.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
     }
 
     /// `method_not_allowed`, naming the methods that are (RFC 9110 §15.5.6).
@@ -301,7 +325,10 @@ impl Problem {
             let description = self.0.code.message().trim_end_matches('.');
             format!(", error=\"{error}\", error_description=\"{description}\"")
         });
-        let max_age = self.0.max_age.map(|age| format!(", max_age=\"{}\"", age.as_secs()));
+        let max_age = self.0.max_age.map(|age| {
+            let (acr, seconds) = (STEP_UP_ACR, age.as_secs());
+            format!(", acr_values=\"{acr}\", max_age=\"{seconds}\"")
+        });
         let scope = self.0.scope.as_ref().map(|scope| format!(", scope=\"{scope}\""));
         let parts: String = [error, max_age, scope].into_iter().flatten().collect();
         let challenge = format!("Bearer realm=\"{realm}\"{parts}");
@@ -338,6 +365,13 @@ mod tests {
 404 not_found
 404 tenant_not_found
 405 method_not_allowed
+412 precondition_failed
+409 tenant_exists
+409 domain_taken
+409 audience_taken
+409 default_tenant
+409 limit_reached
+400 credential_required
 400 invalid_credentials
 400 email_not_verified
 403 account_locked
@@ -401,7 +435,8 @@ mod tests {
         assert_eq!(
             challenge(Problem::step_up(Duration::from_mins(5))),
             "Bearer realm=\"acme\", error=\"insufficient_user_authentication\", \
-             error_description=\"A more recent authentication is required\", max_age=\"300\""
+             error_description=\"A more recent authentication is required\", acr_values=\"urn:guichet:aal1\", \
+             max_age=\"300\""
         );
         assert_eq!(
             challenge(Problem::insufficient_scope("users:write a")),

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
+use super::openapi::Doc;
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
 use super::request::Request;
 use crate::domain::limits::LimitName;
+use crate::domain::role::Role;
 
 /// What a handler gives back.
 pub type Answer = Result<Reply, Problem>;
@@ -46,6 +48,10 @@ pub struct Route<S> {
     pub recall: Option<Recall<S>>,
     /// Has the last word, on refusals by the middleware too.
     pub last_word: Option<LastWord>,
+    /// The lowest role whose admin keys open it; none asks for no admin key.
+    pub role: Option<Role>,
+    /// What the API's description says of it.
+    pub doc: Option<Doc>,
     handler: Handler<S>,
 }
 
@@ -58,6 +64,8 @@ impl<S> Clone for Route<S> {
             limits: self.limits,
             recall: self.recall,
             last_word: self.last_word,
+            role: self.role,
+            doc: self.doc.clone(),
             handler: self.handler.clone(),
         }
     }
@@ -130,6 +138,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Says which role the row added last takes; whoever adds it sees to it that it does.
+    #[must_use]
+    pub(super) fn role(mut self, role: Role) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.role = Some(role);
+        }
+        self
+    }
+
     /// Lets the row added last answer from memory what it can.
     #[must_use]
     pub fn recall(mut self, recall: Recall<S>) -> Self {
@@ -144,6 +161,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
     pub fn last_word(mut self, last_word: LastWord) -> Self {
         if let Some(route) = self.0.last_mut() {
             route.last_word = Some(last_word);
+        }
+        self
+    }
+
+    /// Describes the row added last.
+    #[must_use]
+    pub fn describe(mut self, doc: Doc) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.doc = Some(doc);
         }
         self
     }
@@ -166,7 +192,17 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler<S> = Arc::new(move |state, request| Box::pin(handler(state, request)));
-        let route = Route { method, pattern, is_hot: false, limits: &[], recall: None, last_word: None, handler };
+        let route = Route {
+            method,
+            pattern,
+            is_hot: false,
+            limits: &[],
+            recall: None,
+            last_word: None,
+            role: None,
+            doc: None,
+            handler,
+        };
         self.0.push(route);
         self
     }

@@ -15,8 +15,9 @@ use super::sessions::{self, Opened, Opening};
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, ContactKind};
 use crate::domain::event::Event;
-use crate::domain::ids::{AccountId, ChallengeId, DeviceId, TenantId};
+use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId, TenantId};
 use crate::domain::locale::Locale;
+use crate::domain::session::EndCause;
 use crate::domain::time::Timestamp;
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -80,10 +81,29 @@ const REHASH: &str = "
     UPDATE credentials SET password_hash = $4
      WHERE tenant_id = $1 AND account_id = $2 AND password_hash = $3";
 
+/// To every contact it has, and to every contact that a change names with the account: the one before
+/// it, and the one that was never confirmed. `$3` is the account's id as the messages spell it.
 const DELETE_MESSAGES: &str = "
     DELETE FROM outbox
      WHERE tenant_id = $1
-       AND (kind, recipient) IN (SELECT kind, value FROM contacts WHERE tenant_id = $1 AND account_id = $2)";
+       AND ((kind, recipient) IN (SELECT kind, value FROM contacts WHERE tenant_id = $1 AND account_id = $2)
+            OR (kind, recipient) IN (SELECT kind, recipient FROM outbox
+                                      WHERE tenant_id = $1 AND CAST(content AS TEXT) LIKE $3))";
+
+const SET_DISABLED: &str = "UPDATE accounts SET disabled = $3 WHERE tenant_id = $1 AND id = $2 AND disabled <> $3";
+
+const CONTACT: &str = "SELECT value FROM contacts WHERE tenant_id = $1 AND account_id = $2 AND kind = $3";
+
+const DELETE_CONTACT: &str = "DELETE FROM contacts WHERE tenant_id = $1 AND account_id = $2 AND kind = $3";
+
+/// Queued for a contact that is not the account's any more: codes and links that are void.
+const DELETE_QUEUED: &str = "
+    DELETE FROM outbox WHERE tenant_id = $1 AND kind = $2 AND recipient = $3 AND state = 'queued'";
+
+const AWAIT_UNTIL: &str = "
+    UPDATE accounts SET unverified_until = $3
+     WHERE tenant_id = $1 AND id = $2 AND unverified_until IS NOT NULL
+       AND NOT EXISTS (SELECT 1 FROM credentials WHERE tenant_id = $1 AND account_id = $2)";
 
 /// Everything else of the person hangs on this row and goes with it.
 const DELETE: &str = "DELETE FROM accounts WHERE tenant_id = $1 AND id = $2";
@@ -142,6 +162,44 @@ pub enum PhoneRegistered {
     PhoneTaken,
     /// The proof has registered an account (or opened a session) before.
     ProofSpent,
+}
+
+/// What became of an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invited {
+    /// The link is written.
+    Invited,
+    /// The address belongs to an account that awaits no invitation.
+    Taken,
+}
+
+/// A contact that takes the place of the one of its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct ContactChange<'a> {
+    /// In which tenant.
+    pub tenant: TenantId,
+    /// Whose.
+    pub account: AccountId,
+    /// The contact of that kind that the change was judged on, if there was one.
+    pub old: Option<&'a Contact>,
+    /// The proven contact.
+    pub new: &'a Contact,
+    /// The challenge that proved it; changes one contact, even if its consumption was lost.
+    pub proof: ChallengeId,
+    /// The acting session, the only one that stays.
+    pub keep: SessionId,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContactChanged {
+    /// The contact is the new one.
+    Changed,
+    /// The contact belongs to another account.
+    Taken,
+    /// What it was judged on holds no longer: the account is disabled, the session over, the contact
+    /// another one, or the proof spent.
+    Stale,
 }
 
 /// People and how they are reached.
@@ -217,6 +275,107 @@ impl Accounts<'_> {
         Ok(PhoneRegistered::Created { device })
     }
 
+    /// Makes an account that has no password yet, with the link that sets its first.
+    pub async fn invite(&self, account: &Account, link: &NewLink, notes: &Notes<'_>) -> Result<Invited, StorageError> {
+        let mut tx = self.db.begin().await?;
+        if !insert(&mut tx, account, notes.now).await? {
+            return Ok(Invited::Taken);
+        }
+        links::insert(&mut tx, link).await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(Invited::Invited)
+    }
+
+    /// Another invitation for an account that has not followed the last one, which is void now.
+    pub async fn invite_again(&self, link: &NewLink, notes: &Notes<'_>) -> Result<Invited, StorageError> {
+        let (tenant, account) = (link.tenant, link.account);
+        let mut tx = self.db.begin().await?;
+        let until = link.expires_at.as_millis();
+        if !lock(&mut tx, tenant, account).await?
+            || execute!(tx.on(), AWAIT_UNTIL, tenant.uuid(), account.uuid(), until)? == 0
+        {
+            return Ok(Invited::Taken);
+        }
+        links::void_password_links(&mut tx, tenant, account).await?;
+        links::insert(&mut tx, link).await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(Invited::Invited)
+    }
+
+    /// Puts a proven contact in the place of the one of its kind. Other sessions end, and every link
+    /// and message still on its way to the old contact is void.
+    pub async fn change_contact(
+        &self,
+        change: &ContactChange<'_>,
+        notes: &Notes<'_>,
+    ) -> Result<ContactChanged, StorageError> {
+        let (tenant, account, now) = (change.tenant, change.account, notes.now);
+        let (kind, new) = (change.new.kind().as_str(), change.new.as_str());
+        let mut tx = self.db.begin().await?;
+        if !lock(&mut tx, tenant, account).await?
+            || !still_stands(&mut tx, tenant, account, None).await?
+            || !sessions::is_open(&mut tx, tenant, account, change.keep, now).await?
+            || execute!(tx.on(), SPEND_PROOF, tenant.uuid(), change.proof.uuid(), now.as_millis())? == 0
+        {
+            return Ok(ContactChanged::Stale);
+        }
+        let old = fetch_optional!(tx.on(), (String,), CONTACT, tenant.uuid(), account.uuid(), kind)?;
+        if old.as_ref().map(|(value,)| value.as_str()) != change.old.map(Contact::as_str) {
+            return Ok(ContactChanged::Stale);
+        }
+        execute!(tx.on(), DELETE_CONTACT, tenant.uuid(), account.uuid(), kind)?;
+        execute!(tx.on(), DELETE_LAPSED, tenant.uuid(), kind, new, now.as_millis())?;
+        let at = now.as_millis();
+        if execute!(tx.on(), INSERT_CONTACT, tenant.uuid(), kind, new, account.uuid(), at)? == 0 {
+            return Ok(ContactChanged::Taken);
+        }
+        execute!(tx.on(), KEEP_FOR_GOOD, tenant.uuid(), account.uuid())?;
+        if let Some((old,)) = old {
+            execute!(tx.on(), DELETE_QUEUED, tenant.uuid(), kind, old)?;
+        }
+        links::void_all(&mut tx, tenant, account).await?;
+        sessions::end_others(&mut tx, tenant, account, Some(change.keep), EndCause::ContactChange, now).await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(ContactChanged::Changed)
+    }
+
+    /// Lets nobody in through the account any more and ends its sessions; its devices stay trusted for
+    /// when it is enabled again. The sessions it ended; `None` if there is no such account. The notes
+    /// are written only if it was enabled.
+    pub async fn disable(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+        notes: &Notes<'_>,
+    ) -> Result<Option<Vec<SessionId>>, StorageError> {
+        let mut tx = self.db.begin().await?;
+        if !lock(&mut tx, tenant, id).await? {
+            return Ok(None);
+        }
+        if execute!(tx.on(), SET_DISABLED, tenant.uuid(), id.uuid(), true)? == 1 {
+            notes::write(&mut tx, notes).await?;
+        }
+        let ended = sessions::end_others(&mut tx, tenant, id, None, EndCause::Disabled, notes.now).await?;
+        tx.commit().await?;
+        Ok(Some(ended))
+    }
+
+    /// Lets the account sign in again; `false` if there is no such account.
+    pub async fn enable(&self, tenant: TenantId, id: AccountId, notes: &Notes<'_>) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        if !lock(&mut tx, tenant, id).await? {
+            return Ok(false);
+        }
+        if execute!(tx.on(), SET_DISABLED, tenant.uuid(), id.uuid(), false)? == 1 {
+            notes::write(&mut tx, notes).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Replaces `old`, the PHC string that was compared, by one of the same password with newer
     /// parameters; `false` if another is stored by now.
     pub async fn rehash(
@@ -244,7 +403,7 @@ impl Accounts<'_> {
             return Ok(false);
         }
         sessions::revoke_all(&mut tx, tenant, id, now).await?;
-        execute!(tx.on(), DELETE_MESSAGES, tenant.uuid(), id.uuid())?;
+        execute!(tx.on(), DELETE_MESSAGES, tenant.uuid(), id.uuid(), format!("%{id}%"))?;
         execute!(tx.on(), DELETE, tenant.uuid(), id.uuid())?;
         notes::write_events(&mut tx, events).await?;
         tx.commit().await?;
@@ -327,9 +486,9 @@ async fn insert(tx: &mut Tx, account: &Account, now: Timestamp) -> Result<bool, 
 }
 
 #[derive(sqlx::FromRow)]
-struct AccountRow {
+pub(super) struct AccountRow {
     tenant_id: Uuid,
-    id: Uuid,
+    pub(super) id: Uuid,
     username: Option<String>,
     first_name: Option<String>,
     last_name: Option<String>,
@@ -343,11 +502,11 @@ struct AccountRow {
     email_verified_at: Option<i64>,
     phone: Option<String>,
     password_hash: Option<String>,
-    password_version: Option<i64>,
+    pub(super) password_version: Option<i64>,
 }
 
 impl AccountRow {
-    fn into_account(self) -> Result<(Account, Option<Credential>), StorageError> {
+    pub(super) fn into_account(self) -> Result<(Account, Option<Credential>), StorageError> {
         let corrupt = |_| StorageError::corrupt("contacts.value");
         let read = |kind, value: Option<String>| {
             value.map(|value| Contact::from_canonical(kind, &value)).transpose().map_err(corrupt)

@@ -4,14 +4,16 @@ use sqlx::types::{Json, Uuid};
 
 use super::engine::{Database, Tx};
 use super::error::StorageError;
-use super::tenants;
+use super::{notes, tenants};
 use crate::domain::app::App;
+use crate::domain::event::Event;
 use crate::domain::ids::{AppId, TenantId};
 use crate::domain::time::Timestamp;
 
 const INSERT: &str = "
     INSERT INTO apps (tenant_id, id, name, audience, origins, secret_digest, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (tenant_id, audience) DO NOTHING";
 
 const ALL: &str = "
     SELECT tenant_id, id, name, audience, CAST(origins AS TEXT) AS origins, secret_digest, created_at
@@ -33,10 +35,10 @@ pub struct Apps<'a> {
 }
 
 impl Apps<'_> {
-    /// Makes an app; every node's directory shows it within a poll.
-    pub async fn create(&self, tenant: TenantId, app: &App) -> Result<(), StorageError> {
+    /// Makes an app; every node's directory shows it within a poll. False if another has its audience.
+    pub async fn create(&self, tenant: TenantId, app: &App, event: &Event) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
-        execute!(
+        let inserted = execute!(
             tx.on(),
             INSERT,
             tenant.uuid(),
@@ -47,7 +49,10 @@ impl Apps<'_> {
             app.secret_digest.as_slice(),
             app.created_at.as_millis(),
         )?;
-        finish(tx).await
+        if inserted == 1 {
+            finish(tx, event).await?;
+        }
+        Ok(inserted == 1)
     }
 
     /// A tenant's apps, oldest first.
@@ -57,7 +62,10 @@ impl Apps<'_> {
     }
 
     /// Writes all but the id and the age of an app; false if there is none such.
-    pub async fn update(&self, tenant: TenantId, app: &App) -> Result<bool, StorageError> {
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if another app has its audience.
+    pub async fn update(&self, tenant: TenantId, app: &App, event: &Event) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
         let updated = execute!(
             tx.on(),
@@ -69,20 +77,25 @@ impl Apps<'_> {
             Json(&app.origins),
             app.secret_digest.as_slice(),
         )?;
-        finish(tx).await?;
+        if updated == 1 {
+            finish(tx, event).await?;
+        }
         Ok(updated == 1)
     }
 
     /// Removes an app; false if there is none such.
-    pub async fn delete(&self, tenant: TenantId, app: AppId) -> Result<bool, StorageError> {
+    pub async fn delete(&self, tenant: TenantId, app: AppId, event: &Event) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
         let deleted = execute!(tx.on(), DELETE, tenant.uuid(), app.uuid())?;
-        finish(tx).await?;
+        if deleted == 1 {
+            finish(tx, event).await?;
+        }
         Ok(deleted == 1)
     }
 }
 
-async fn finish(mut tx: Tx) -> Result<(), StorageError> {
+async fn finish(mut tx: Tx, event: &Event) -> Result<(), StorageError> {
+    notes::write_events(&mut tx, std::slice::from_ref(event)).await?;
     tenants::directory_changed(&mut tx).await?;
     tx.commit().await
 }

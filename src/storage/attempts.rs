@@ -11,9 +11,10 @@ use sqlx::types::{Json, Uuid};
 use super::accounts;
 use super::engine::{Database, Tx};
 use super::error::StorageError;
+use super::links::{self, LinkPurpose, NewLink};
 use super::notes::{self, Notes};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::ids::{AccountId, ChallengeId, TenantId};
 use crate::domain::lockout::{Counter, Lane, Lock};
 use crate::domain::time::Timestamp;
 
@@ -43,6 +44,12 @@ const INSERT_LOCK: &str = "
 const END_LOCKS: &str = "
     UPDATE locks SET ended_at = $3, end_cause = $4
      WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NULL
+    RETURNING id";
+
+/// Not those that ran out already: their expiry is what ended them.
+const LIFT_LOCKS: &str = "
+    UPDATE locks SET ended_at = $4, end_cause = 'link'
+     WHERE tenant_id = $1 AND account_id = $2 AND lane = $3 AND ended_at IS NULL AND locked_until > $4
     RETURNING id";
 
 const DUE: &str = "
@@ -99,7 +106,7 @@ impl Attempts<'_> {
         Ok(())
     }
 
-    /// Records a lock and the state that made it. `true` for the first to do so, whose notes (the
+    /// Records a lock and the state that made it, with the link that ends it if one is mailed. `true` for the first to do so, whose notes (the
     /// owner's mail, the event) are written; `false` for everyone after.
     pub async fn record_lock(
         &self,
@@ -107,6 +114,7 @@ impl Attempts<'_> {
         account: AccountId,
         mirror: &Mirror,
         lock: &Lock,
+        unlock: Option<&NewLink>,
         notes: &Notes<'_>,
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
@@ -117,10 +125,38 @@ impl Attempts<'_> {
         let inserted = execute!(tx.on(), INSERT_LOCK, tenant.uuid(), lock.id.uuid(), account.uuid(), lane, until)?;
         if inserted == 1 {
             put(&mut tx, tenant, account, mirror).await?;
+            if let Some(link) = unlock {
+                links::insert(&mut tx, link).await?;
+            }
             notes::write(&mut tx, notes).await?;
         }
         tx.commit().await?;
         Ok(inserted == 1)
+    }
+
+    /// Spends an unlock link: ends the locks of the lane whose state `mirror` is now, each with its
+    /// event. `false` if the link is not live or somebody was first.
+    pub async fn lift(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        link: ChallengeId,
+        mirror: &Mirror,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        if !accounts::lock(&mut tx, tenant, account).await?
+            || !links::spend(&mut tx, tenant, link, LinkPurpose::Unlock, now).await?
+        {
+            return Ok(false);
+        }
+        put(&mut tx, tenant, account, mirror).await?;
+        let (lane, at) = (mirror.lane.label(), now.as_millis());
+        let ended = fetch_all!(tx.on(), (Uuid,), LIFT_LOCKS, tenant.uuid(), account.uuid(), lane, at)?;
+        let events: Vec<_> = ended.iter().map(|_| unlocked(tenant, account, "link", now)).collect();
+        notes::write_events(&mut tx, &events).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Forgets every counter up to the book's `version` and ends every lock, each with its event.
@@ -186,7 +222,7 @@ async fn put(tx: &mut Tx, tenant: TenantId, account: AccountId, mirror: &Mirror)
 }
 
 const fn unlocked(tenant: TenantId, account: AccountId, cause: &'static str, at: Timestamp) -> Event {
-    Event { tenant, account: Some(account), kind: EventKind::AuthnLoginUnlock, at, cause: Some(cause) }
+    Event { tenant, account: Some(account), kind: EventKind::AuthnLoginUnlock, at, cause: Some(cause), key: None }
 }
 
 fn stored(version: u64) -> i64 {

@@ -9,12 +9,47 @@ use super::engine::Database;
 use super::error::StorageError;
 use super::notes;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, TenantId};
+use crate::domain::ids::{AccountId, KeyId, TenantId};
 use crate::domain::time::Timestamp;
 
 const PAGE: &str = "
-    SELECT sequence, account_id, kind, at, cause FROM audit
+    SELECT sequence, account_id, kind, at, cause, key_id FROM audit
      WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3";
+
+/// Entries that one filtered page looks through at most.
+const SCAN: i64 = 10_000;
+
+/// `$3` is where the scan ends.
+const FILTERED: &str = "
+    SELECT sequence, account_id, kind, at, cause, key_id FROM audit
+     WHERE tenant_id = $1 AND sequence < $2 AND sequence >= $3
+       AND ($4 IS NULL OR account_id = $4) AND ($5 IS NULL OR kind = $5)
+     ORDER BY sequence DESC LIMIT $6";
+
+const SCAN_ENDS: &str = "
+    SELECT sequence FROM audit WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT 1 OFFSET $3";
+
+/// What a page of the log is asked for by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditFilter {
+    /// About this account.
+    pub account: Option<AccountId>,
+    /// Of this kind.
+    pub kind: Option<EventKind>,
+    /// Before this entry.
+    pub before: Option<i64>,
+    /// Entries at most.
+    pub limit: u32,
+}
+
+/// One page of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPage {
+    /// Newest first; may be empty though there is more to look through.
+    pub entries: Vec<AuditEntry>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<i64>,
+}
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +64,8 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// A word of explanation.
     pub cause: Option<String>,
+    /// With which admin key, if one was used.
+    pub key: Option<KeyId>,
 }
 
 /// The audit log.
@@ -43,6 +80,33 @@ impl Audit<'_> {
         let mut tx = self.db.begin().await?;
         notes::write_events(&mut tx, events).await?;
         tx.commit().await
+    }
+
+    /// A page of a tenant's log, newest first. It looks through a bounded number of entries.
+    pub async fn find(&self, tenant: TenantId, filter: &AuditFilter) -> Result<AuditPage, StorageError> {
+        let before = filter.before.unwrap_or(i64::MAX);
+        let floor = if filter.account.is_none() && filter.kind.is_none() {
+            None
+        } else {
+            fetch_optional!(self.db.read(), (i64,), SCAN_ENDS, tenant.uuid(), before, SCAN - 1)?
+        };
+        let floor = floor.map(|(sequence,)| sequence);
+        let mut rows = fetch_all!(
+            self.db.read(),
+            AuditRow,
+            FILTERED,
+            tenant.uuid(),
+            before,
+            floor.unwrap_or(i64::MIN),
+            filter.account.map(AccountId::uuid),
+            filter.kind.map(EventKind::as_str),
+            i64::from(filter.limit) + 1,
+        )?;
+        let full = rows.len() > filter.limit as usize;
+        rows.truncate(filter.limit as usize);
+        let next = if full { rows.last().map(|row| row.sequence) } else { floor };
+        let entries = rows.into_iter().map(AuditRow::into_entry).collect::<Result<_, _>>()?;
+        Ok(AuditPage { entries, next })
     }
 
     /// A tenant's log, newest first, from just before the entry `before`.
@@ -65,6 +129,7 @@ struct AuditRow {
     kind: String,
     at: i64,
     cause: Option<String>,
+    key_id: Option<Uuid>,
 }
 
 impl AuditRow {
@@ -76,6 +141,7 @@ impl AuditRow {
             kind: EventKind::deserialize(word).map_err(|_| StorageError::corrupt("audit.kind"))?,
             at: Timestamp::from_millis(self.at),
             cause: self.cause,
+            key: self.key_id.map(KeyId::from),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Verification and reset links: ids, ends and uses. The token in the mail is derived from the id
+//! Mailed links (verification, reset, invitation, unlock): ids, ends and uses. The token in the mail is derived from the id
 //! elsewhere, so nothing here opens anything.
 
 use sqlx::types::Uuid;
@@ -20,8 +20,11 @@ const USE: &str = "
     UPDATE links SET used_at = $4
      WHERE tenant_id = $1 AND id = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $4";
 
-const VOID_RESETS: &str =
-    "DELETE FROM links WHERE tenant_id = $1 AND account_id = $2 AND purpose = 'reset' AND used_at IS NULL";
+const VOID_PASSWORD_LINKS: &str = "
+    DELETE FROM links
+     WHERE tenant_id = $1 AND account_id = $2 AND purpose IN ('reset', 'invitation') AND used_at IS NULL";
+
+const VOID_ALL: &str = "DELETE FROM links WHERE tenant_id = $1 AND account_id = $2";
 
 /// What a link is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub enum LinkPurpose {
     Verification,
     /// Sets a new password.
     Reset,
+    /// Sets the first password of an account that an administrator made.
+    Invitation,
+    /// Ends a lock before its time.
+    Unlock,
 }
 
 impl LinkPurpose {
@@ -39,11 +46,14 @@ impl LinkPurpose {
         match self {
             Self::Verification => "verification",
             Self::Reset => "reset",
+            Self::Invitation => "invitation",
+            Self::Unlock => "unlock",
         }
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Verification, Self::Reset].into_iter().find(|purpose| purpose.as_str() == word)
+        let known = [Self::Verification, Self::Reset, Self::Invitation, Self::Unlock];
+        known.into_iter().find(|purpose| purpose.as_str() == word)
     }
 }
 
@@ -162,9 +172,14 @@ pub(super) async fn spend(
     Ok(execute!(tx.on(), USE, tenant.uuid(), id.uuid(), purpose.as_str(), now.as_millis())? == 1)
 }
 
-/// Makes every unused reset link of the account worthless.
-pub(super) async fn void_resets(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
-    execute!(tx.on(), VOID_RESETS, tenant.uuid(), account.uuid()).map(drop)
+/// Makes every unused link that sets a password of the account worthless.
+pub(super) async fn void_password_links(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
+    execute!(tx.on(), VOID_PASSWORD_LINKS, tenant.uuid(), account.uuid()).map(drop)
+}
+
+/// Makes every link of the account worthless: they were mailed to an address it has no longer.
+pub(super) async fn void_all(tx: &mut Tx, tenant: TenantId, account: AccountId) -> Result<(), StorageError> {
+    execute!(tx.on(), VOID_ALL, tenant.uuid(), account.uuid()).map(drop)
 }
 
 #[derive(sqlx::FromRow)]

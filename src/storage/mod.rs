@@ -14,7 +14,7 @@
 //!
 //! Every statement filters on its tenant, except these, which serve the installation as a whole:
 //! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
-//! `apps::ALL`),
+//! `PAGE`, `apps::ALL`), `admin_keys::BY_DIGEST` (the digest says whose it is),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
 //! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping`.
@@ -27,6 +27,7 @@
 mod engine;
 
 mod accounts;
+mod admin_keys;
 mod apps;
 mod attempts;
 mod audit;
@@ -40,14 +41,20 @@ mod migrations;
 mod notes;
 mod outbox;
 mod passwords;
+mod people;
 mod sessions;
 mod signing_keys;
+mod tenant_end;
 mod tenants;
 
-pub use accounts::{Accounts, Credential, EmailRegistered, EmailRegistration, PhoneRegistered, PhoneRegistration};
+pub use accounts::{
+    Accounts, ContactChange, ContactChanged, Credential, EmailRegistered, EmailRegistration, Invited, PhoneRegistered,
+    PhoneRegistration,
+};
+pub use admin_keys::{AdminKey, AdminKeys};
 pub use apps::Apps;
 pub use attempts::{Attempts, Mirror};
-pub use audit::{Audit, AuditEntry};
+pub use audit::{Audit, AuditEntry, AuditFilter, AuditPage};
 pub use deliveries::{Attempt, Deliveries, Delivery, Noted, Receipt};
 pub use devices::{Device, Devices, NewDevice};
 pub use engine::{PoolSettings, Target};
@@ -58,9 +65,15 @@ pub use meta::Meta;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, HandedOver, Lines, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
+pub use people::{
+    Kept, KeptLink, KeptLock, KeptMessage, KeptSession, LockInForce, People, PeopleFilter, PeoplePage, Person, Status,
+};
 pub use sessions::{Opened, Opening, RefreshRow, Revocation, Rotation, Sessions};
 pub use signing_keys::{KeyChange, SigningKey, SigningKeys};
-pub use tenants::{NewTenant, Tenant, TenantCreated, Tenants};
+pub use tenant_end::{Purged, TenantEnd};
+pub use tenants::{
+    NewSettings, NewTenant, SettingsVersion, Tenant, TenantChange, TenantChanged, TenantCreated, Tenants,
+};
 
 use engine::Database;
 
@@ -110,6 +123,16 @@ impl Storage {
         Tenants { db: &self.db }
     }
 
+    /// The end of tenants.
+    pub const fn tenant_end(&self) -> TenantEnd<'_> {
+        TenantEnd { db: &self.db }
+    }
+
+    /// Keys to the admin API.
+    pub const fn admin_keys(&self) -> AdminKeys<'_> {
+        AdminKeys { db: &self.db }
+    }
+
     /// Tenants' applications.
     pub const fn apps(&self) -> Apps<'_> {
         Apps { db: &self.db }
@@ -120,7 +143,12 @@ impl Storage {
         Accounts { db: &self.db }
     }
 
-    /// Verification and reset links.
+    /// How administrators find people.
+    pub const fn people(&self) -> People<'_> {
+        People { db: &self.db }
+    }
+
+    /// Mailed links.
     pub const fn links(&self) -> Links<'_> {
         Links { db: &self.db }
     }

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use super::engine::{Text, Tx};
 use super::error::StorageError;
 use crate::domain::event::Event;
-use crate::domain::ids::{AccountId, NodeId};
+use crate::domain::ids::{AccountId, KeyId, NodeId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 
@@ -24,7 +24,10 @@ const INSERT_MESSAGE: Text = Text {
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $8 + $10, 1, 0)",
 };
 
-const INSERT_EVENT: &str = "INSERT INTO audit (tenant_id, account_id, kind, at, cause) VALUES ($1, $2, $3, $4, $5)";
+/// An event that comes late must leave no trace of a tenant that is gone.
+const INSERT_EVENT: &str = "
+    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id)
+    SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM tenants WHERE id = $1)";
 
 /// To whom a new message is leased, and for how long. Its claim number is 1.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,7 @@ pub(super) async fn write_events(tx: &mut Tx, events: &[Event]) -> Result<(), St
             event.kind.as_str(),
             event.at.as_millis(),
             event.cause,
+            event.key.map(KeyId::uuid),
         )?;
     }
     Ok(())

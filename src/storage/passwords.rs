@@ -6,7 +6,7 @@ use super::attempts;
 use super::devices;
 use super::engine::Database;
 use super::error::StorageError;
-use super::links::{self, LinkPurpose};
+use super::links::{self, LinkPurpose, NewLink};
 use super::notes::{self, Notes};
 use super::sessions;
 use crate::domain::ids::{AccountId, ChallengeId, SessionId, TenantId};
@@ -38,6 +38,28 @@ impl Passwords<'_> {
         password_hash: &SecretString,
         notes: &Notes<'_>,
     ) -> Result<Reset, StorageError> {
+        self.set(tenant, link, LinkPurpose::Reset, password_hash, notes).await
+    }
+
+    /// Spends an invitation, which sets the first password, and for the rest is a reset.
+    pub async fn accept_invitation(
+        &self,
+        tenant: TenantId,
+        link: ChallengeId,
+        password_hash: &SecretString,
+        notes: &Notes<'_>,
+    ) -> Result<Reset, StorageError> {
+        self.set(tenant, link, LinkPurpose::Invitation, password_hash, notes).await
+    }
+
+    async fn set(
+        &self,
+        tenant: TenantId,
+        link: ChallengeId,
+        purpose: LinkPurpose,
+        password_hash: &SecretString,
+        notes: &Notes<'_>,
+    ) -> Result<Reset, StorageError> {
         let links = links::Links { db: self.db };
         let Some(account) = links.find(tenant, link).await?.map(|link| link.account) else {
             return Ok(Reset::Invalid);
@@ -45,7 +67,7 @@ impl Passwords<'_> {
         let mut tx = self.db.begin().await?;
         // The account before the link: every writer takes them in this order.
         if !accounts::lock(&mut tx, tenant, account).await?
-            || !links::spend(&mut tx, tenant, link, LinkPurpose::Reset, notes.now).await?
+            || !links::spend(&mut tx, tenant, link, purpose, notes.now).await?
         {
             return Ok(Reset::Invalid);
         }
@@ -54,10 +76,34 @@ impl Passwords<'_> {
         devices::drop_all(&mut tx, tenant, account, None).await?;
         sessions::end_others(&mut tx, tenant, account, None, EndCause::PasswordChange, notes.now).await?;
         attempts::clear_book(&mut tx, tenant, account, None, "reset", notes.now).await?;
-        links::void_resets(&mut tx, tenant, account).await?;
+        links::void_password_links(&mut tx, tenant, account).await?;
         notes::write(&mut tx, notes).await?;
         tx.commit().await?;
         Ok(Reset::Done(account))
+    }
+
+    /// Makes a password that is known to others worthless: `unknowable` takes its place, every device
+    /// and session is dropped and every older link void; `link` is the way back in. `false` if the
+    /// account is gone.
+    pub async fn withdraw(
+        &self,
+        link: &NewLink,
+        unknowable: &SecretString,
+        notes: &Notes<'_>,
+    ) -> Result<bool, StorageError> {
+        let (tenant, account) = (link.tenant, link.account);
+        let mut tx = self.db.begin().await?;
+        if !accounts::lock(&mut tx, tenant, account).await? {
+            return Ok(false);
+        }
+        accounts::put_credential(&mut tx, tenant, account, unknowable).await?;
+        devices::drop_all(&mut tx, tenant, account, None).await?;
+        sessions::end_others(&mut tx, tenant, account, None, EndCause::PasswordChange, notes.now).await?;
+        links::void_password_links(&mut tx, tenant, account).await?;
+        links::insert(&mut tx, link).await?;
+        notes::write(&mut tx, notes).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Sets a new password for someone signed in as `keep`, whose session and device stay; all
@@ -81,7 +127,7 @@ impl Passwords<'_> {
         accounts::put_credential(&mut tx, tenant, account, password_hash).await?;
         devices::drop_all(&mut tx, tenant, account, Some(keep)).await?;
         sessions::end_others(&mut tx, tenant, account, Some(keep), EndCause::PasswordChange, notes.now).await?;
-        links::void_resets(&mut tx, tenant, account).await?;
+        links::void_password_links(&mut tx, tenant, account).await?;
         notes::write(&mut tx, notes).await?;
         tx.commit().await?;
         Ok(true)

@@ -365,6 +365,19 @@ pub(super) async fn insert(tx: &mut Tx, opening: &Opening<'_>, now: Timestamp) -
     Ok(Opened::Opened { ended: ended.into_iter().map(|(id,)| id.into()).collect(), device })
 }
 
+/// Whether a session of the account is neither ended nor expired, read in a transaction that holds the
+/// account.
+pub(super) async fn is_open(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let (session, account, now) = (id.uuid(), account.uuid(), now.as_millis());
+    Ok(fetch_optional!(tx.on(), SessionRow, FIND_LIVE, tenant.uuid(), session, account, now)?.is_some())
+}
+
 /// Ends the account's sessions but `except`.
 pub(super) async fn end_others(
     tx: &mut Tx,

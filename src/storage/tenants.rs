@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use sqlx::types::{Json, Uuid};
 
-use super::apps;
 use super::engine::{Database, Tx};
 use super::error::StorageError;
+use super::{apps, notes};
 use crate::domain::app::App;
-use crate::domain::ids::TenantId;
+use crate::domain::event::Event;
+use crate::domain::ids::{KeyId, TenantId};
 use crate::domain::policy::Profile;
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
@@ -25,11 +26,31 @@ const INSERT_DOMAIN: &str = "
     INSERT INTO tenant_domains (domain, tenant_id, position) VALUES ($1, $2, $3) ON CONFLICT (domain) DO NOTHING";
 
 const ALL: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
-      FROM tenants ORDER BY created_at, id";
+      FROM tenants WHERE ending_at IS NULL ORDER BY created_at, id";
 const ALL_DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains ORDER BY position";
 const BY_SLUG: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
-      FROM tenants WHERE slug = $1";
+      FROM tenants WHERE slug = $1 AND ending_at IS NULL";
+const BY_ID: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
+      FROM tenants WHERE id = $1 AND ending_at IS NULL";
+const PAGE: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
+      FROM tenants WHERE slug > $1 AND ending_at IS NULL ORDER BY slug LIMIT $2";
 const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
+
+/// A profile's floors may be judged against the settings of that version only.
+const UPDATE: &str = "
+    UPDATE tenants SET slug = $3, name = $4, profile = $5 WHERE id = $1 AND version = $2 AND ending_at IS NULL";
+const FORGET_DOMAINS: &str = "DELETE FROM tenant_domains WHERE tenant_id = $1";
+
+const SAVE: &str = "
+    UPDATE tenants SET settings = $4, version = version + 1
+     WHERE id = $1 AND version = $2 AND profile = $3 AND ending_at IS NULL";
+const KEEP_VERSION: &str = "
+    INSERT INTO settings_versions (tenant_id, version, settings, key_id, saved_at) VALUES ($1, $2, $3, $4, $5)";
+const VERSIONS: &str = "
+    SELECT version, key_id, saved_at FROM settings_versions
+     WHERE tenant_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3";
+const VERSION: &str = "
+    SELECT CAST(settings AS TEXT) AS settings FROM settings_versions WHERE tenant_id = $1 AND version = $2";
 
 const REVISION: &str = "SELECT revision FROM directory_revision";
 const NEXT_REVISION: &str = "UPDATE directory_revision SET revision = revision + 1";
@@ -87,6 +108,64 @@ pub struct Tenant {
     pub created_at: Timestamp,
 }
 
+/// What of a tenant is changed without touching its settings.
+#[derive(Debug, Clone)]
+pub struct TenantChange {
+    /// Which.
+    pub id: TenantId,
+    /// The settings' version that the profile was judged against.
+    pub version: u64,
+    /// Its name in paths.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+    /// Its defaults and floors.
+    pub profile: Profile,
+    /// Host names that lead to it.
+    pub domains: Vec<String>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantChanged {
+    /// It is in force.
+    Changed,
+    /// Another tenant has the slug.
+    SlugTaken,
+    /// Another tenant has one of the domains.
+    DomainTaken,
+    /// Its settings changed meanwhile, or it is gone.
+    Outdated,
+}
+
+/// A settings document to take the place of another.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSettings<'a> {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The version it replaces.
+    pub replaces: u64,
+    /// The profile it was judged against.
+    pub profile: Profile,
+    /// The document.
+    pub settings: &'a Settings,
+    /// Who saves it; none for the root key and the command line.
+    pub key: Option<KeyId>,
+    /// When.
+    pub saved_at: Timestamp,
+}
+
+/// One settings document that a tenant had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingsVersion {
+    /// Its number.
+    pub version: u64,
+    /// Who saved it; none for the root key and the command line.
+    pub key: Option<KeyId>,
+    /// When.
+    pub saved_at: Timestamp,
+}
+
 /// The tenant directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Tenants<'a> {
@@ -96,9 +175,15 @@ pub struct Tenants<'a> {
 impl Tenants<'_> {
     /// Makes a tenant with its domains, or nothing.
     pub async fn create(&self, tenant: &NewTenant) -> Result<TenantCreated, StorageError> {
+        self.create_noted(tenant, &[]).await
+    }
+
+    /// The same, with what the audit log says of it.
+    pub async fn create_noted(&self, tenant: &NewTenant, events: &[Event]) -> Result<TenantCreated, StorageError> {
         let mut tx = self.db.begin().await?;
         let outcome = insert(&mut tx, tenant).await?;
         if outcome == TenantCreated::Created {
+            notes::write_events(&mut tx, events).await?;
             directory_changed(&mut tx).await?;
             tx.commit().await?;
         }
@@ -135,9 +220,98 @@ impl Tenants<'_> {
     /// The tenant of that name.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StorageError> {
         let Some(row) = fetch_optional!(self.db.read(), TenantRow, BY_SLUG, slug)? else { return Ok(None) };
+        self.whole(row).await.map(Some)
+    }
+
+    /// The tenant with that id.
+    pub async fn find(&self, tenant: TenantId) -> Result<Option<Tenant>, StorageError> {
+        let Some(row) = fetch_optional!(self.db.read(), TenantRow, BY_ID, tenant.uuid())? else { return Ok(None) };
+        self.whole(row).await.map(Some)
+    }
+
+    /// Tenants by slug, from just after `after`.
+    pub async fn page(&self, after: &str, limit: u32) -> Result<Vec<Tenant>, StorageError> {
+        let mut tenants = Vec::new();
+        for row in fetch_all!(self.db.read(), TenantRow, PAGE, after, i64::from(limit))? {
+            tenants.push(self.whole(row).await?);
+        }
+        Ok(tenants)
+    }
+
+    async fn whole(&self, row: TenantRow) -> Result<Tenant, StorageError> {
         let domains = fetch_all!(self.db.read(), (Uuid, String), DOMAINS, row.id)?;
         let apps = apps::of(self.db, row.id).await?;
-        row.into_tenant(domains.into_iter().map(|(_, domain)| domain).collect(), apps).map(Some)
+        row.into_tenant(domains.into_iter().map(|(_, domain)| domain).collect(), apps)
+    }
+
+    /// Changes what is no setting.
+    pub async fn update(&self, change: &TenantChange, event: &Event) -> Result<TenantChanged, StorageError> {
+        let mut tx = self.db.begin().await?;
+        let updated = execute!(
+            tx.on(),
+            UPDATE,
+            change.id.uuid(),
+            number(change.version),
+            change.slug.as_str(),
+            change.name.as_str(),
+            change.profile.as_str(),
+        );
+        match updated {
+            Ok(0) => return Ok(TenantChanged::Outdated),
+            Err(StorageError::Conflict(_)) => return Ok(TenantChanged::SlugTaken),
+            outcome => outcome?,
+        };
+        execute!(tx.on(), FORGET_DOMAINS, change.id.uuid())?;
+        if !insert_domains(&mut tx, change.id, &change.domains).await? {
+            return Ok(TenantChanged::DomainTaken);
+        }
+        notes::write_events(&mut tx, std::slice::from_ref(event)).await?;
+        directory_changed(&mut tx).await?;
+        tx.commit().await?;
+        Ok(TenantChanged::Changed)
+    }
+
+    /// Puts a settings document in the place of the one it was made from; false if that is no longer
+    /// the one in force.
+    pub async fn save_settings(&self, new: &NewSettings<'_>, event: &Event) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        let (tenant, replaces) = (new.tenant.uuid(), number(new.replaces));
+        let settings = Json(new.settings);
+        if execute!(tx.on(), SAVE, tenant, replaces, new.profile.as_str(), settings)? == 0 {
+            return Ok(false);
+        }
+        let (key, saved_at) = (new.key.map(KeyId::uuid), new.saved_at.as_millis());
+        execute!(tx.on(), KEEP_VERSION, tenant, replaces.saturating_add(1), settings, key, saved_at)?;
+        notes::write_events(&mut tx, std::slice::from_ref(event)).await?;
+        directory_changed(&mut tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The settings documents a tenant had, newest first, from just before the version `before`.
+    pub async fn versions(
+        &self,
+        tenant: TenantId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<SettingsVersion>, StorageError> {
+        let before = before.map_or(i64::MAX, number);
+        let rows =
+            fetch_all!(self.db.read(), (i64, Option<Uuid>, i64), VERSIONS, tenant.uuid(), before, i64::from(limit))?;
+        let read = |(version, key, saved_at): (i64, Option<Uuid>, i64)| {
+            Ok(SettingsVersion {
+                version: unsigned(version)?,
+                key: key.map(KeyId::from),
+                saved_at: Timestamp::from_millis(saved_at),
+            })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The document of that version.
+    pub async fn version(&self, tenant: TenantId, version: u64) -> Result<Option<Settings>, StorageError> {
+        let found = fetch_optional!(self.db.read(), (String,), VERSION, tenant.uuid(), number(version))?;
+        found.map(|(settings,)| document(&settings, "settings_versions.settings")).transpose()
     }
 
     /// The tenant of that slug, made from `tenant` if there is none yet; safe on several nodes at once.
@@ -176,12 +350,31 @@ async fn insert(tx: &mut Tx, tenant: &NewTenant) -> Result<TenantCreated, Storag
     }
     let settings = Json(&tenant.settings);
     execute!(tx.on(), INSERT_VERSION, tenant.id.uuid(), settings, tenant.created_at.as_millis())?;
-    for (position, domain) in (0_i64..).zip(&tenant.domains) {
-        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.id.uuid(), position)? == 0 {
-            return Ok(TenantCreated::DomainTaken);
+    let all_free = insert_domains(tx, tenant.id, &tenant.domains).await?;
+    Ok(if all_free { TenantCreated::Created } else { TenantCreated::DomainTaken })
+}
+
+/// False if one of them belongs to a tenant already.
+async fn insert_domains(tx: &mut Tx, tenant: TenantId, domains: &[String]) -> Result<bool, StorageError> {
+    for (position, domain) in (0_i64..).zip(domains) {
+        if execute!(tx.on(), INSERT_DOMAIN, domain.as_str(), tenant.uuid(), position)? == 0 {
+            return Ok(false);
         }
     }
-    Ok(TenantCreated::Created)
+    Ok(true)
+}
+
+/// Versions as the databases keep them.
+fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn unsigned(version: i64) -> Result<u64, StorageError> {
+    u64::try_from(version).map_err(|_| StorageError::corrupt("tenants.version"))
+}
+
+fn document(text: &str, column: &str) -> Result<Settings, StorageError> {
+    serde_json::from_str(text).map_err(|_| StorageError::corrupt(column))
 }
 
 #[derive(sqlx::FromRow)]
@@ -202,10 +395,10 @@ impl TenantRow {
             slug: self.slug,
             name: self.name,
             profile: self.profile.parse().map_err(|_| StorageError::corrupt("tenants.profile"))?,
-            settings: serde_json::from_str(&self.settings).map_err(|_| StorageError::corrupt("tenants.settings"))?,
+            settings: document(&self.settings, "tenants.settings")?,
             domains,
             apps,
-            version: u64::try_from(self.version).map_err(|_| StorageError::corrupt("tenants.version"))?,
+            version: unsigned(self.version)?,
             created_at: Timestamp::from_millis(self.created_at),
         })
     }

@@ -82,6 +82,8 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("tonic", &["http"]),
     ("prost", &["http"]),
     ("cookie", &["http"]),
+    // Describes the types of the API, which the settings document's are too.
+    ("schemars", &["domain", "http"]),
     ("ractor", &["actors", "app"]),
     ("argon2", &["crypto"]),
     // In `http` for a comparison in constant time.

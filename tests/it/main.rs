@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod actors;
+mod admin;
 mod architecture;
 mod clients;
 mod config;

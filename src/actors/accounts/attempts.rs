@@ -23,11 +23,11 @@ use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountId, AttemptId, OperationId, TenantId};
+use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, TenantId};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lock, Reserve, Settlement};
-use crate::domain::message::{Content, Message};
+use crate::domain::message::{Channel, Content, LinkRef, Message};
 use crate::ephemeral::{AttemptSubject, MailCount, MailVerdict, Reservation, Settle};
-use crate::storage::Mirror;
+use crate::storage::{LinkPurpose, Mirror, NewLink};
 use crate::tenant::TenantContext;
 
 /// Pause before asking for a place again while all are in flight; plus as much jitter.
@@ -108,14 +108,19 @@ pub(super) async fn seed(deps: &Deps, tenant: TenantId, subject: AttemptSubject)
     Ok(())
 }
 
-/// Zeroes every lane of an account whose password was reset. Storage was cleared by the reset's own
-/// transaction; this clears what the store still counts, then what it mirrored meanwhile.
-pub(super) async fn clear(deps: &Deps, tenant: &TenantContext, account: AccountId) -> Result<(), Failure> {
+/// Zeroes every lane of an account whose password was reset, or that an administrator unlocks: first
+/// what the store still counts, then what it mirrored meanwhile.
+pub(super) async fn clear(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: AccountId,
+    cause: &'static str,
+) -> Result<(), Failure> {
     let (subject, policy) = (AttemptSubject::Account(account), &tenant.policy().lockout);
     for _ in 0..MOST_SEEDINGS {
         if let Some(version) = deps.ephemeral.clear_attempts(tenant.id(), subject, policy).await? {
             let now = deps.clock.now();
-            return Ok(deps.storage.attempts().clear(tenant.id(), account, version, "reset", now).await?);
+            return Ok(deps.storage.attempts().clear(tenant.id(), account, version, cause, now).await?);
         }
         seed(deps, tenant.id(), subject).await?;
     }
@@ -125,19 +130,38 @@ pub(super) async fn clear(deps: &Deps, tenant: &TenantContext, account: AccountI
 /// [`clear`], and if the store is away right now, again until it is back: the password is changed
 /// and its owner is told so, the lock must not outlive it.
 pub(super) async fn clear_surely(deps: &Arc<Deps>, tenant: &TenantContext, account: AccountId) {
-    let Err(failure) = clear(deps, tenant, account).await else { return };
+    let Err(failure) = clear(deps, tenant, account, "reset").await else { return };
     tracing::warn!(%failure, account.id = %account, "a lock outlives its reset; trying again");
     let (deps, tenant) = (Arc::clone(deps), tenant.clone());
     tokio::spawn(async move {
         for _ in 0..CLEARINGS {
             let [jitter] = deps.entropy.bytes::<1>();
             tokio::time::sleep(CLEARING_PAUSE + CLEARING_PAUSE * u32::from(jitter) / 255).await;
-            if clear(&deps, &tenant, account).await.is_ok() {
+            if clear(&deps, &tenant, account, "reset").await.is_ok() {
                 return;
             }
         }
         tracing::error!(account.id = %account, "a lock outlives its reset: the store stayed away");
     });
+}
+
+/// Ends the lock on strangers, because its owner followed the mailed link. `false` if the link was used
+/// meanwhile. The store goes first: whoever is told that the link is spent finds the lock gone.
+pub(super) async fn lift(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: AccountId,
+    link: ChallengeId,
+) -> Result<bool, Failure> {
+    let (subject, policy) = (AttemptSubject::Account(account), &tenant.policy().lockout);
+    for _ in 0..MOST_SEEDINGS {
+        if let Some(lifted) = deps.ephemeral.lift_lock(tenant.id(), subject, policy, Lane::Strangers).await? {
+            let mirror = Mirror { lane: Lane::Strangers, counter: lifted.counter, version: lifted.version };
+            return Ok(deps.storage.attempts().lift(tenant.id(), account, link, &mirror, deps.clock.now()).await?);
+        }
+        seed(deps, tenant.id(), subject).await?;
+    }
+    Err(Failure::Unavailable)
 }
 
 /// The counter of one lane of one account (or shadow).
@@ -274,11 +298,13 @@ impl Attempts<'_> {
             self.deps.storage.audit().record(&[event]).await?;
             return Ok(true);
         };
-        let messages: Vec<_> = self.notice(lock).await?.into_iter().collect();
+        let (message, unlock) = self.notice(lock).await?.unzip();
+        let messages: Vec<_> = message.into_iter().collect();
         let mirror = Mirror { lane: self.lane, counter, version };
         let notes = self.deps.notes(&messages, std::slice::from_ref(&event));
         let attempts = self.deps.storage.attempts();
-        let newly = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, &notes).await?;
+        let newly =
+            attempts.record_lock(self.tenant.id(), account, &mirror, &lock, unlock.flatten().as_ref(), &notes).await?;
         self.deps.recorded_locks.insert(lock.id);
         if newly {
             self.deps.postman.dispatch_all(messages);
@@ -287,8 +313,8 @@ impl Attempts<'_> {
     }
 
     /// One mail per lock, within the day's ceiling; none for a lock that no proven wrong password
-    /// made.
-    async fn notice(&self, lock: Lock) -> Result<Option<Message>, Failure> {
+    /// made. If it is strangers that are locked out, it carries a link that lets them try again.
+    async fn notice(&self, lock: Lock) -> Result<Option<(Message, Option<NewLink>)>, Failure> {
         let Some(account) = self.account.filter(|_| !lock.lapsed) else { return Ok(None) };
         let Some(to) = account.notice_contact() else { return Ok(None) };
         let mail = MailCount {
@@ -300,8 +326,17 @@ impl Attempts<'_> {
         if self.deps.ephemeral.count_mail(self.tenant.id(), ceiling, &mail).await? != MailVerdict::Allowed {
             return Ok(None);
         }
-        let content = Content::AccountLocked { until: lock.until };
-        Ok(Some(self.deps.message(self.tenant, to, account.locale, content, lock.until)))
+        let by_mail = self.lane == Lane::Strangers && to.channel() == Channel::Email;
+        let link = by_mail.then(|| NewLink {
+            id: ChallengeId::random(self.deps.entropy.bytes()),
+            tenant: self.tenant.id(),
+            account: account.id,
+            purpose: LinkPurpose::Unlock,
+            expires_at: lock.until,
+        });
+        let unlock = link.map(|link| LinkRef { link: link.id, account: account.id });
+        let content = Content::AccountLocked { until: lock.until, unlock };
+        Ok(Some((self.deps.message(self.tenant, to, account.locale, content, lock.until), link)))
     }
 
     fn account_id(&self) -> Option<AccountId> {

@@ -82,7 +82,11 @@ pub(super) enum Issued {
 /// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
 /// booking is given back: a person is never told to wait for a code that was not sent. What a
 /// ceiling of the tenant's budget withholds is the exception, and told in [`crate::domain::budget`].
-pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Failure> {
+pub(super) async fn issue(
+    deps: &Deps,
+    send: &CodeSend<'_>,
+    content: impl FnOnce(CodeRef) -> Content,
+) -> Result<Issued, Failure> {
     let channel = send.to.contact.channel();
     let stays = send.is_test() || channel == Channel::Sms && deps.budget.is_stopped(send.tenant);
     if !stays && !deps.postman.can_send(send.tenant, channel) {
@@ -102,7 +106,7 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
         SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
         SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
     };
-    if let Err(failure) = post(deps, send, &challenge).await {
+    if let Err(failure) = post(deps, send, &challenge, content).await {
         deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;
         return Err(failure);
     }
@@ -110,7 +114,12 @@ pub(super) async fn issue(deps: &Deps, send: &CodeSend<'_>) -> Result<Issued, Fa
 }
 
 /// Pays for the message and writes it, unless a test identity or a ceiling keeps it here.
-async fn post(deps: &Deps, send: &CodeSend<'_>, challenge: &Challenge) -> Result<(), Failure> {
+async fn post(
+    deps: &Deps,
+    send: &CodeSend<'_>,
+    challenge: &Challenge,
+    content: impl FnOnce(CodeRef) -> Content,
+) -> Result<(), Failure> {
     if send.is_test() {
         test_identities::note(deps, send.tenant, send.account.map(|account| account.id), "sent");
         return Ok(());
@@ -124,11 +133,7 @@ async fn post(deps: &Deps, send: &CodeSend<'_>, challenge: &Challenge) -> Result
         Booked::Withheld => return Ok(()),
     };
     let code = CodeRef { credential: send.credential, ..CodeRef::from(challenge) };
-    let content = match send.purpose {
-        CodePurpose::PhoneSignIn => Content::SignInCode(code),
-        CodePurpose::NewDevice => Content::DeviceCode(code),
-    };
-    let message = deps.message(send.tenant, to.clone(), send.locale, content, challenge.expires);
+    let message = deps.message(send.tenant, to.clone(), send.locale, content(code), challenge.expires);
     let posted = deps.post(message).await;
     if posted.is_err() {
         deps.budget.give_back(send.tenant, &receipt).await?;

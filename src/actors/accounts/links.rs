@@ -1,10 +1,11 @@
-//! Mailed links: proving an address, asking for another link, setting a forgotten password.
+//! Mailed links: proving an address, asking for another link, setting a forgotten or a first password.
 //!
 //! A link's token is its id and a MAC that only guichet can make; storage holds neither token nor
 //! MAC, and judges by conditional writes, so a link acts once on however many nodes and survives
 //! an emptied Redis.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Deps;
 use super::attempts;
@@ -17,10 +18,11 @@ use crate::crypto::digest;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountId, ChallengeId, OperationId};
+use crate::domain::ids::{AccountId, ChallengeId, KeyId, OperationId};
 use crate::domain::locale::Locale;
-use crate::domain::message::{Content, LinkRef};
+use crate::domain::message::{Content, LinkRef, Message};
 use crate::domain::password::PasswordProblem;
+use crate::domain::policy::ResendPolicy;
 use crate::domain::time::Timestamp;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -28,7 +30,7 @@ use crate::storage::{Link, LinkPurpose, NewLink, Reset, Verified};
 use crate::tenant::TenantContext;
 
 /// The link a token stands for, if the token is one of ours, for this purpose, and lives.
-async fn find(
+pub(super) async fn find(
     deps: &Deps,
     tenant: &TenantContext,
     purpose: LinkPurpose,
@@ -64,6 +66,24 @@ pub(super) async fn verify_email(deps: &Deps, tenant: &TenantContext, token: &Se
     Ok(!matches!(verified, Verified::Invalid))
 }
 
+/// The links that a person may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To prove an address.
+    Verification,
+    /// To set a new password.
+    Reset,
+}
+
+impl Wanted {
+    const fn purpose(self) -> LinkPurpose {
+        match self {
+            Self::Verification => LinkPurpose::Verification,
+            Self::Reset => LinkPurpose::Reset,
+        }
+    }
+}
+
 /// A request for a mailed link; the answer never tells whether anything was sent.
 #[derive(Debug, Clone)]
 pub struct LinkRequest {
@@ -93,26 +113,26 @@ pub(super) async fn mail(
     deps: &Deps,
     who: Who,
     ask: &LinkRequest,
-    purpose: LinkPurpose,
+    wanted: Wanted,
     reply: ReplyPort<Result<LinkRequestOutcome, Failure>>,
 ) {
-    let counted = count(deps, ask, purpose).await;
+    let counted = count(deps, ask, wanted).await;
     let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
     let _nobody_waits = reply.send(counted);
     // Whoever waits for the answer goes first, or what follows would still delay it.
     tokio::task::yield_now().await;
     let Who::Account(id) = who else { return };
-    if accepted && let Err(failure) = issue_if_served(deps, id, ask, purpose).await {
+    if accepted && let Err(failure) = issue_if_served(deps, id, ask, wanted).await {
         tracing::warn!(%failure, "a link was asked for but could not be mailed");
     }
 }
 
-async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<LinkRequestOutcome, Failure> {
+async fn count(deps: &Deps, ask: &LinkRequest, wanted: Wanted) -> Result<LinkRequestOutcome, Failure> {
     let (tenant, to) = (&ask.tenant, Contact::Email(ask.email.clone()));
     let mail = MailCount {
         operation: OperationId::random(deps.entropy.bytes()),
         contact: *deps.digests.contact(tenant.id(), &to).as_bytes(),
-        class: purpose.as_str(),
+        class: wanted.purpose().as_str(),
     };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
         MailVerdict::Refused { until } => LinkRequestOutcome::Wait { until },
@@ -122,42 +142,141 @@ async fn count(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose) -> Result<L
 
 /// A verification link serves an address that is not proven yet, a reset link an enabled account; no
 /// link serves a test account, whose mail nobody reads.
-async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, purpose: LinkPurpose) -> Result<(), Failure> {
+async fn issue_if_served(deps: &Deps, id: AccountId, ask: &LinkRequest, wanted: Wanted) -> Result<(), Failure> {
     let found = deps.storage.accounts().find(ask.tenant.id(), id).await?;
-    let serves = |account: &Account| match purpose {
-        LinkPurpose::Verification => account.email_verified_at.is_none(),
-        LinkPurpose::Reset => !account.disabled,
+    let serves = |account: &Account| match wanted {
+        Wanted::Verification => account.email_verified_at.is_none(),
+        Wanted::Reset => !account.disabled,
     };
     let is_reached = |account: &Account| !account.test && !account.has_lapsed(deps.clock.now());
     match found.filter(|account| is_reached(account) && serves(account)) {
-        Some(account) => issue(deps, ask, purpose, &account).await,
+        Some(account) => issue(deps, &ask.tenant, wanted, &account, ask.locale).await,
         None => Ok(()),
     }
 }
 
-async fn issue(deps: &Deps, ask: &LinkRequest, purpose: LinkPurpose, account: &Account) -> Result<(), Failure> {
-    let policy = ask.tenant.policy();
-    let id = ChallengeId::random(deps.entropy.bytes());
-    let reference = LinkRef { link: id, account: account.id };
-    let (content, life) = match purpose {
-        LinkPurpose::Verification => (Content::Verification(reference), policy.verification_ttl),
-        LinkPurpose::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
-    };
-    // An unproven registration ends with its own link, and with it every later one.
-    let whole_life = deps.clock.now() + life;
-    let expires_at = account.unverified_until.map_or(whole_life, |end| end.min(whole_life));
-    let link = NewLink { id, tenant: ask.tenant.id(), account: account.id, purpose, expires_at };
-    let locale = ask.locale.or(account.locale);
-    let to = Contact::Email(ask.email.clone());
-    let Booked::Taken(receipt) = deps.budget.book(&Outgoing::mail(&ask.tenant, &to)).await? else { return Ok(()) };
-    let messages = [deps.message(&ask.tenant, to, locale, content, link.expires_at)];
+/// Mails a link to the account's own address, which may have changed since it was asked for.
+async fn issue(
+    deps: &Deps,
+    tenant: &TenantContext,
+    wanted: Wanted,
+    account: &Account,
+    locale: Option<Locale>,
+) -> Result<(), Failure> {
+    let Some((link, message)) = letter(deps, tenant, wanted, account, locale) else { return Ok(()) };
+    let Booked::Taken(receipt) = deps.budget.book(&Outgoing::mail(tenant, &message.to)).await? else { return Ok(()) };
+    let messages = [message];
     if let Err(error) = deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await {
-        deps.budget.give_back(&ask.tenant, &receipt).await?;
+        deps.budget.give_back(tenant, &receipt).await?;
         return Err(error.into());
     }
     let [message] = messages;
     deps.postman.dispatch(message);
     Ok(())
+}
+
+/// A link and the mail that carries it; `None` for an account without an address.
+fn letter(
+    deps: &Deps,
+    tenant: &TenantContext,
+    wanted: Wanted,
+    account: &Account,
+    locale: Option<Locale>,
+) -> Option<(NewLink, Message)> {
+    let to = Contact::Email(account.email.clone()?);
+    let policy = tenant.policy();
+    let id = ChallengeId::random(deps.entropy.bytes());
+    let reference = LinkRef { link: id, account: account.id };
+    let (content, life) = match wanted {
+        Wanted::Verification => (Content::Verification(reference), policy.verification_ttl),
+        Wanted::Reset => (Content::PasswordReset(reference), policy.reset_ttl),
+    };
+    // An unproven registration ends with its own link, and with it every later one.
+    let whole_life = deps.clock.now() + life;
+    let expires_at = account.unverified_until.map_or(whole_life, |end| end.min(whole_life));
+    let link = NewLink { id, tenant: tenant.id(), account: account.id, purpose: wanted.purpose(), expires_at };
+    let message = deps.message(tenant, to, locale.or(account.locale), content, link.expires_at);
+    Some((link, message))
+}
+
+/// A reset that an administrator begins: the person chooses the password, nobody else (ASVS 6.4.6).
+#[derive(Debug, Clone)]
+pub struct StartReset {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// Whose password.
+    pub account: AccountId,
+    /// Others know it: it opens nothing from now on, and every device and session goes.
+    pub compromised: bool,
+    /// With which key; none for the root key.
+    pub key: Option<KeyId>,
+}
+
+/// What it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartResetOutcome {
+    /// The link is on its way.
+    Mailed,
+    /// There is no such account.
+    Unknown,
+    /// The account has no address to mail it to.
+    NoAddress,
+    /// Too often for this address.
+    Wait {
+        /// When the next is allowed.
+        until: Timestamp,
+    },
+}
+
+/// Mails a reset link because an administrator says so.
+pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartResetOutcome, Failure> {
+    let tenant = &ask.tenant;
+    let found = deps.storage.accounts().find(tenant.id(), ask.account).await?;
+    let Some(account) = found.filter(|account| !account.has_lapsed(deps.clock.now())) else {
+        return Ok(StartResetOutcome::Unknown);
+    };
+    let Some((link, message)) = letter(deps, tenant, Wanted::Reset, &account, None) else {
+        return Ok(StartResetOutcome::NoAddress);
+    };
+    if let Some(until) = over_ceiling(deps, tenant, &message.to, "admin_reset").await? {
+        return Ok(StartResetOutcome::Wait { until });
+    }
+    let cause = if ask.compromised { "compromised" } else { "reset" };
+    let events = [deps.admin_event(tenant, account.id, EventKind::AuthzAdmin, cause, ask.key)];
+    let messages = [message];
+    let notes = deps.notes(&messages, &events);
+    if ask.compromised {
+        // A hash like any other, so that a log-in takes as long as before.
+        let unknowable = deps.hasher.hash(tenant.id(), digest::fresh_token(&deps.entropy)).await?;
+        if !deps.storage.passwords().withdraw(&link, &unknowable, &notes).await? {
+            return Ok(StartResetOutcome::Unknown);
+        }
+        deps.revocations.announce(tenant.id()).await;
+    } else {
+        deps.storage.links().issue(&link, &notes).await?;
+    }
+    deps.postman.dispatch_all(messages.into());
+    Ok(StartResetOutcome::Mailed)
+}
+
+/// Counts a mail that an administrator causes; when the next one fits, if this one does not. Without a
+/// cooldown: there is nobody here who presses twice.
+pub(super) async fn over_ceiling(
+    deps: &Deps,
+    tenant: &TenantContext,
+    to: &Contact,
+    class: &str,
+) -> Result<Option<Timestamp>, Failure> {
+    let mail = MailCount {
+        operation: OperationId::random(deps.entropy.bytes()),
+        contact: *deps.digests.contact(tenant.id(), to).as_bytes(),
+        class,
+    };
+    let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..tenant.policy().link_mails };
+    Ok(match deps.ephemeral.count_mail(tenant.id(), &ceiling, &mail).await? {
+        MailVerdict::Allowed => None,
+        MailVerdict::Refused { until } => Some(until),
+    })
 }
 
 /// A new password behind a mailed link.
@@ -185,8 +304,21 @@ pub enum ResetPasswordOutcome {
 /// Sets the password. Works while the account is locked, and unlocks it: whoever reads the mail
 /// is the owner.
 pub(super) async fn reset_password(deps: &Arc<Deps>, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+    set_password(deps, ask, LinkPurpose::Reset).await
+}
+
+/// Sets the first password of somebody who was invited, and proves the address.
+pub(super) async fn accept_invitation(deps: &Arc<Deps>, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+    set_password(deps, ask, LinkPurpose::Invitation).await
+}
+
+async fn set_password(
+    deps: &Arc<Deps>,
+    ask: ResetPassword,
+    purpose: LinkPurpose,
+) -> Result<ResetPasswordOutcome, Failure> {
     let tenant = &ask.tenant;
-    let found = find(deps, tenant, LinkPurpose::Reset, &ask.token).await?;
+    let found = find(deps, tenant, purpose, &ask.token).await?;
     let Some((id, link)) = found.filter(|(_, link)| link.used_at.is_none()) else {
         return Ok(ResetPasswordOutcome::Invalid);
     };
@@ -197,10 +329,17 @@ pub(super) async fn reset_password(deps: &Arc<Deps>, ask: ResetPassword) -> Resu
         Err(problem) => return Ok(ResetPasswordOutcome::Password(problem)),
     };
 
-    let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("reset"))];
-    let messages: Vec<_> = password_changed(deps, tenant, &account).into_iter().collect();
-    let notes = deps.notes(&messages, &events);
-    match deps.storage.passwords().reset(tenant.id(), id, &phc, &notes).await? {
+    let passwords = deps.storage.passwords();
+    let (done, messages) = if purpose == LinkPurpose::Invitation {
+        let events = [deps.event(tenant, Some(account.id), EventKind::UserVerified, Some("invitation"))];
+        let done = passwords.accept_invitation(tenant.id(), id, &phc, &deps.notes(&[], &events)).await?;
+        (done, Vec::new())
+    } else {
+        let events = [deps.event(tenant, Some(account.id), EventKind::AuthnPasswordChange, Some("reset"))];
+        let messages: Vec<_> = password_changed(deps, tenant, &account).into_iter().collect();
+        (passwords.reset(tenant.id(), id, &phc, &deps.notes(&messages, &events)).await?, messages)
+    };
+    match done {
         Reset::Invalid => Ok(ResetPasswordOutcome::Invalid),
         Reset::Done(account) => {
             deps.revocations.announce(tenant.id()).await;
@@ -224,12 +363,8 @@ pub(super) fn choice(tenant: &TenantContext, account: &Account, password: Secret
 }
 
 /// The notice that the password is another one now.
-pub(super) fn password_changed(
-    deps: &Deps,
-    tenant: &TenantContext,
-    account: &Account,
-) -> Option<crate::domain::message::Message> {
-    const WORTH_TELLING: std::time::Duration = std::time::Duration::from_secs(86_400);
+pub(super) fn password_changed(deps: &Deps, tenant: &TenantContext, account: &Account) -> Option<Message> {
+    const WORTH_TELLING: Duration = Duration::from_secs(86_400);
     let to = account.notice_contact()?;
     let not_after = deps.clock.now() + WORTH_TELLING;
     Some(deps.message(tenant, to, account.locale, Content::PasswordChanged, not_after))

@@ -18,6 +18,7 @@ use crate::domain::device::Standing;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::lockout::Lane;
+use crate::domain::message::Content;
 
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
@@ -207,7 +208,7 @@ async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account, compared:
         locale: ask.client.locale.or(account.locale),
         credential: Some(compared),
     };
-    Ok(match codes::issue(deps, &send).await? {
+    Ok(match codes::issue(deps, &send, Content::DeviceCode).await? {
         Issued::Sent { challenge, .. } | Issued::Cooling { challenge: Some(challenge), .. } => {
             LogInOutcome::CodeSent { challenge: challenge.id, expires: challenge.expires }
         }

@@ -15,14 +15,17 @@
 mod attempts;
 mod client;
 mod codes;
+mod contact;
 mod device_code;
 mod entry;
+mod invitation;
 mod links;
 mod login;
 mod password;
 mod phone;
 mod registration;
 mod test_identities;
+mod unlock;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,9 +33,14 @@ use std::time::{Duration, Instant};
 pub use self::attempts::RecordedLocks;
 pub use self::client::Client;
 pub use self::codes::tidy as tidy_code;
+pub use self::contact::{ChangeContact, ChangeContactOutcome, ConfirmContact, ConfirmContactOutcome};
 pub use self::device_code::{CodeOutcome, ConfirmDevice};
 pub use self::entry::SignedIn;
-pub use self::links::{LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, token as link_token};
+pub use self::invitation::{Invite, InviteOutcome};
+pub use self::links::{
+    LinkRequest, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome, StartReset, StartResetOutcome, Wanted,
+    token as link_token,
+};
 pub use self::login::{LogIn, LogInOutcome};
 pub use self::password::{ChangePassword, ChangePasswordOutcome};
 pub use self::phone::{
@@ -54,7 +62,7 @@ use crate::clock::Clock;
 use crate::crypto::digest::Digests;
 use crate::domain::contact::Contact;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, MessageId, NodeId};
+use crate::domain::ids::{AccountId, KeyId, MessageId, NodeId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, Message};
 use crate::domain::time::Timestamp;
@@ -118,7 +126,19 @@ impl Deps {
         kind: EventKind,
         cause: Option<&'static str>,
     ) -> Event {
-        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause }
+        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause, key: None }
+    }
+
+    /// What an administrator did to an account.
+    fn admin_event(
+        &self,
+        tenant: &TenantContext,
+        account: AccountId,
+        kind: EventKind,
+        cause: &'static str,
+        key: Option<KeyId>,
+    ) -> Event {
+        Event { key, ..self.event(tenant, Some(account), kind, Some(cause)) }
     }
 
     /// Tells the audit log of something that changed nothing.
@@ -182,7 +202,11 @@ pub enum Command {
     /// A texted code's answer.
     VerifyCode(VerifyCode, ReplyPort<Result<VerifyCodeOutcome, Failure>>),
     /// A mailed link, please.
-    MailLink(LinkRequest, LinkPurpose, ReplyPort<Result<LinkRequestOutcome, Failure>>),
+    MailLink(LinkRequest, Wanted, ReplyPort<Result<LinkRequestOutcome, Failure>>),
+    /// A code to a new contact, please.
+    ChangeContact(ChangeContact, ReplyPort<Result<ChangeContactOutcome, Failure>>),
+    /// That code's answer.
+    ConfirmContact(ConfirmContact, ReplyPort<Result<ConfirmContactOutcome, Failure>>),
     /// Another password.
     ChangePassword(ChangePassword, ReplyPort<Result<ChangePasswordOutcome, Failure>>),
 }
@@ -216,11 +240,17 @@ async fn tell(deps: &Deps, who: Who, command: Command) {
         Command::VerifyCode(ask, reply) if !reply.is_closed() => {
             answer(reply, phone::verify_code(deps, who, &ask).await);
         }
-        Command::MailLink(ask, purpose, reply) if !reply.is_closed() => {
-            links::mail(deps, who, &ask, purpose, reply).await;
+        Command::MailLink(ask, wanted, reply) if !reply.is_closed() => {
+            links::mail(deps, who, &ask, wanted, reply).await;
         }
         Command::ChangePassword(ask, reply) if !reply.is_closed() => {
             answer(reply, password::change(deps, ask).await);
+        }
+        Command::ChangeContact(ask, reply) if !reply.is_closed() => {
+            answer(reply, contact::change(deps, &ask).await);
+        }
+        Command::ConfirmContact(ask, reply) if !reply.is_closed() => {
+            answer(reply, contact::confirm(deps, &ask).await);
         }
         // The client has gone before anything was begun: nothing counts.
         _ => {}
@@ -315,6 +345,24 @@ impl Accounts {
         self.tell(key, |reply| Command::ChangePassword(ask, reply)).await
     }
 
+    /// A code to the contact that is to take the place of the one of its kind.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn change_contact(&self, ask: ChangeContact) -> Result<ChangeContactOutcome, Failure> {
+        let key = AccountKey { tenant: ask.tenant.id(), who: Who::Account(ask.account) };
+        self.tell(key, |reply| Command::ChangeContact(ask, reply)).await
+    }
+
+    /// The answer to that code.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn confirm_contact(&self, ask: ConfirmContact) -> Result<ConfirmContactOutcome, Failure> {
+        let key = AccountKey { tenant: ask.tenant.id(), who: Who::Account(ask.account) };
+        self.tell(key, |reply| Command::ConfirmContact(ask, reply)).await
+    }
+
     /// Registers a proven number.
     ///
     /// # Errors
@@ -347,6 +395,22 @@ impl Accounts {
         self.in_time(links::is_live(&self.deps, tenant, LinkPurpose::Reset, token)).await
     }
 
+    /// Whether an invitation still does something; asked by its page.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn invitation_is_live(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::is_live(&self.deps, tenant, LinkPurpose::Invitation, token)).await
+    }
+
+    /// Whether the link of a lock's mail still does something; asked by its page.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn unlock_is_live(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        self.in_time(links::is_live(&self.deps, tenant, LinkPurpose::Unlock, token)).await
+    }
+
     /// Proves the address a verification link was mailed to; false if the link is dead.
     ///
     /// # Errors
@@ -362,7 +426,7 @@ impl Accounts {
     /// [`Failure`] if nothing was decided.
     pub async fn resend_verification(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
         let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
-        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Verification, reply)).await
+        self.tell(key, |reply| Command::MailLink(ask, Wanted::Verification, reply)).await
     }
 
     /// Mails a reset link, if there is an account.
@@ -371,7 +435,7 @@ impl Accounts {
     /// [`Failure`] if nothing was decided.
     pub async fn forgot_password(&self, ask: LinkRequest) -> Result<LinkRequestOutcome, Failure> {
         let key = self.key(&ask.tenant, &Contact::Email(ask.email.clone())).await?;
-        self.tell(key, |reply| Command::MailLink(ask, LinkPurpose::Reset, reply)).await
+        self.tell(key, |reply| Command::MailLink(ask, Wanted::Reset, reply)).await
     }
 
     /// Sets a new password behind a mailed link.
@@ -380,6 +444,54 @@ impl Accounts {
     /// [`Failure`] if nothing was decided.
     pub async fn reset_password(&self, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
         self.to_its_end(|deps| async move { links::reset_password(&deps, ask).await }).await
+    }
+
+    /// Sets the first password behind an invitation, and proves its address.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn accept_invitation(&self, ask: ResetPassword) -> Result<ResetPasswordOutcome, Failure> {
+        self.to_its_end(|deps| async move { links::accept_invitation(&deps, ask).await }).await
+    }
+
+    /// Ends a lock by the link in its mail; false if the link is dead.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn unlock_by_link(&self, tenant: &TenantContext, token: &SecretString) -> Result<bool, Failure> {
+        let (tenant, token) = (tenant.clone(), token.clone());
+        self.to_its_end(|deps| async move { unlock::by_link(&deps, &tenant, &token).await }).await
+    }
+
+    /// Zeroes every counter of an account because an administrator says so; false if there is no such
+    /// account.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn unlock(
+        &self,
+        tenant: &TenantContext,
+        account: AccountId,
+        key: Option<KeyId>,
+    ) -> Result<bool, Failure> {
+        let tenant = tenant.clone();
+        self.to_its_end(|deps| async move { unlock::by_admin(&deps, &tenant, account, key).await }).await
+    }
+
+    /// Invites a person.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn invite(&self, ask: Invite) -> Result<InviteOutcome, Failure> {
+        self.to_its_end(|deps| async move { invitation::invite(&deps, &ask).await }).await
+    }
+
+    /// Mails a reset link because an administrator says so.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn start_reset(&self, ask: StartReset) -> Result<StartResetOutcome, Failure> {
+        self.to_its_end(|deps| async move { links::start_reset(&deps, &ask).await }).await
     }
 
     /// Whose actor serves a contact: its account's, or a shadow's. One query either way.

@@ -12,6 +12,7 @@ use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::lockout::Lane;
+use crate::domain::message::Content;
 use crate::domain::otp::{CodePurpose, CodeRules};
 use crate::domain::policy::GrantKind;
 use crate::domain::session::Proof;
@@ -66,7 +67,7 @@ pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Re
         credential: None,
     };
     let rules = CodeRules::of(ask.tenant.policy(), send.purpose);
-    Ok(match codes::issue(deps, &send).await? {
+    Ok(match codes::issue(deps, &send, Content::SignInCode).await? {
         Issued::Sent { challenge } => RequestCodeOutcome::Sent {
             expires: challenge.expires,
             resend: deps.clock.now() + rules.resend(lane).cooldown,

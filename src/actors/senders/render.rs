@@ -59,7 +59,7 @@ impl Renderer {
     ) -> Result<Rendered, TemplateError> {
         let link = self.link(message, tenant);
         let until = match message.content {
-            Content::AccountLocked { until } => Some(until),
+            Content::AccountLocked { until, .. } => Some(until),
             _ => None,
         };
         let facts = Facts {
@@ -85,6 +85,7 @@ impl Renderer {
         let (code, purpose) = match &message.content {
             Content::SignInCode(code) => (code, CodePurpose::PhoneSignIn),
             Content::DeviceCode(code) => (code, CodePurpose::NewDevice),
+            Content::ContactChangeCode { code, .. } => (code, CodePurpose::ContactChange),
             _ => return Ok(None),
         };
         let subject = CodeSubject {
@@ -104,6 +105,8 @@ impl Renderer {
         let (purpose, link, path) = match &message.content {
             Content::Verification(link) => (LinkPurpose::Verification, link, "api/auth/verify"),
             Content::PasswordReset(link) => (LinkPurpose::Reset, link, "api/auth/password/reset"),
+            Content::Invitation(link) => (LinkPurpose::Invitation, link, "api/auth/invitation"),
+            Content::AccountLocked { unlock: Some(link), .. } => (LinkPurpose::Unlock, link, "api/auth/unlock"),
             _ => return None,
         };
         let token = link_token(&self.digests, tenant, purpose, link);

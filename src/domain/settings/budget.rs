@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Setter, SmsSettings, sections};
@@ -143,7 +144,7 @@ impl RatioSettings {
 
 /// A number or address whose code is fixed and to which nothing is sent: for load tests, continuous
 /// integration and app-store review.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestIdentitySettings {
     /// The number; this or `email`.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::domain::contact::{EmailAddress, Region};
 const MOST_SENDERS: usize = 5;
 
 /// Whose senders a channel uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The tenant's own, in their order.
@@ -28,7 +29,7 @@ pub enum Mode {
 }
 
 /// How mail leaves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmailSettings {
     /// Whose senders.
@@ -40,7 +41,7 @@ pub struct EmailSettings {
 }
 
 /// How a connection to a mail server is protected; never opportunistic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmtpSecurity {
     /// In the clear: only to hosts the operator allows.
@@ -52,7 +53,7 @@ pub enum SmtpSecurity {
 }
 
 /// The one kind of mail sender there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MailKind {
     /// A mail server.
@@ -61,7 +62,7 @@ pub enum MailKind {
 }
 
 /// A tenant's own mail server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmtpServer {
     /// `smtp`.
@@ -97,7 +98,7 @@ fn smtp_name() -> String {
 }
 
 /// How text messages leave, and where they may go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmsSettings {
     /// Whose senders.
@@ -115,7 +116,7 @@ pub struct SmsSettings {
 }
 
 /// Who carries a text message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmsKind {
     /// Twilio Programmable Messaging.
@@ -149,7 +150,7 @@ impl SmsKind {
 
 /// A tenant's own SMS provider. One flat shape for all kinds, so that a wrong member is named by
 /// its path; [`Self::missing`] says which of them a kind needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmsSender {
     /// Which provider.
@@ -212,7 +213,7 @@ pub struct SmsSender {
 }
 
 /// What an answer must look like for the message to count as accepted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SuccessRule {
     /// Statuses; any 2xx if empty.

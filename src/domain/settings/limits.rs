@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Setter;
@@ -10,12 +11,12 @@ use crate::domain::limits::bucket::Rate;
 use crate::domain::limits::{LimitKey, LimitMode, LimitName, LimitPolicies, LimitPolicy};
 
 /// Limits that differ from the defaults, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LimitsSettings(pub BTreeMap<LimitName, LimitSettings>);
 
 /// One limit's own values, each optional.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Requests in a window, and at once after a quiet one.

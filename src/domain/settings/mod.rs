@@ -8,10 +8,11 @@
 //!
 //! One file per large section: [`channels`] says how messages leave, [`templates`] what they say,
 //! [`budget`] what they may cost, [`limits`] who may ask how often. Every number's legal range
-//! stands beside the section that sets it.
+//! stands beside the section that sets it. [`document`] is how admins read and change it.
 
 pub mod budget;
 pub mod channels;
+pub mod document;
 pub mod limits;
 mod sealed;
 pub mod templates;
@@ -19,6 +20,7 @@ pub mod templates;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Region;
@@ -43,7 +45,7 @@ pub struct BadSetting {
 }
 
 /// A tenant's own values, each optional: the stored settings document.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where national phone forms belong (ISO 3166-1 alpha-2).
@@ -94,7 +96,7 @@ fn is_unset<T: Default + PartialEq>(section: &T) -> bool {
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $($(#[$field_doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*
@@ -174,10 +176,12 @@ sections! {
         /// Whether browsers hold the access token in a cookie.
         cookie: bool,
     }
-    /// Proof of a phone number at registration.
+    /// Proof of a phone number at registration, and invitations.
     RegistrationSettings {
         /// What proves it.
         grant: GrantKind,
+        /// Seconds an invitation lives.
+        invitation_ttl: u64,
     }
 }
 
@@ -252,6 +256,9 @@ impl Settings {
         self.lockout.apply(&mut policy.lockout, &mut set);
         self.password.apply(&mut policy.password, &mut set);
         self.tokens.apply(&mut policy.tokens, &mut set);
+        let week = 7 * 86_400;
+        let invitation_ttl = self.registration.invitation_ttl;
+        set.seconds("registration.invitation_ttl", invitation_ttl, 3_600..=week, &mut policy.invitation_ttl);
         match self.registration.grant {
             Some(GrantKind::Address) if strict => {
                 set.refuse("registration.grant", "profile asvs-l1 demands token".to_owned());

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Setter;
@@ -29,7 +30,7 @@ pub const DEFAULT_MAX_PARTS: u8 = 2;
 const MOST_PARTS: u8 = 4;
 
 /// Everything guichet tells people, by the name of its template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TemplateName {
     /// A code to sign in with a phone number.
@@ -172,7 +173,7 @@ impl TemplateName {
 }
 
 /// A tenant's own texts, and what its SMS may cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateSettings {
     /// Billed parts an SMS may need with the longest values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,7 +184,7 @@ pub struct TemplateSettings {
 }
 
 /// One template's overrides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ByLocale {
     /// In English.
@@ -195,7 +196,7 @@ pub struct ByLocale {
 }
 
 /// The parts of one message in one language; what is absent is the built-in's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Texts {
     /// The SMS.

@@ -49,6 +49,7 @@ scripts! {
     SETTLE = ["prelude", "attempt_book", "settle"];
     SEED = ["prelude", "attempt_book", "seed"];
     CLEAR = ["prelude", "attempt_book", "clear"];
+    LIFT = ["prelude", "attempt_book", "lift"];
     SEND_CODE = ["prelude", "code_book", "send_code"];
     GIVE_BACK_SEND = ["prelude", "code_book", "give_back_send"];
     GUESS_CODE = ["prelude", "code_book", "guess_code"];

@@ -58,12 +58,18 @@ async fn readyz<S: Health>(state: Arc<S>, _request: Request) -> Answer {
 
 /// To whoever may not read them, metrics do not exist.
 async fn metrics<S: Health>(state: Arc<S>, request: Request) -> Answer {
-    let client = request.client().ip();
-    let is_near = state.metrics_allow().iter().any(|network| network.contains(&client));
-    if !is_near && !holds_root_key(&request, state.root_key()) {
+    if !may_look_inside(&*state, &request) {
         return Err(ProblemCode::NotFound.into());
     }
     Ok(Reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", state.render_metrics()))
+}
+
+/// Whether a request may read what tells of the inside: from where the operator allows it, or with
+/// the root key.
+pub(super) fn may_look_inside(health: &impl Health, request: &Request) -> bool {
+    let client = request.client().ip();
+    let is_near = health.metrics_allow().iter().any(|network| network.contains(&client));
+    is_near || holds_root_key(request, health.root_key())
 }
 
 fn holds_root_key(request: &Request, root_key: &SecretString) -> bool {

@@ -4,10 +4,13 @@
 //! [`Reply`](super::reply::Reply) or a row of the table in [`super::problem`]. Public bodies
 //! ignore members they do not know, as the original APIs did.
 
+pub mod admin;
 pub mod body;
+pub mod contact;
 pub mod forward_auth;
 pub mod health;
 pub mod hooks;
+pub mod invitation;
 pub mod keys;
 pub mod login;
 pub mod me;
@@ -16,6 +19,7 @@ pub mod password;
 pub mod phone;
 pub mod registration;
 pub mod tokens;
+pub mod unlock;
 
 use http::Method;
 
@@ -71,6 +75,18 @@ pub fn public() -> Routes<Gate> {
         .limited(LOGIN)
         .route(Method::POST, "/api/auth/password/change", password::change)
         .limited(LOGIN)
+        .route(Method::GET, "/api/auth/invitation/{token}", invitation::invitation_page)
+        .limited(API)
+        .route(Method::POST, "/api/auth/invitation/{token}", invitation::accept)
+        .limited(LOGIN)
+        .route(Method::GET, "/api/auth/unlock/{token}", unlock::unlock_page)
+        .limited(API)
+        .route(Method::POST, "/api/auth/unlock/{token}", unlock::unlock)
+        .limited(LOGIN)
+        .route(Method::POST, "/api/auth/contact/change", contact::change)
+        .limited(CODE)
+        .route(Method::POST, "/api/auth/contact/confirm", contact::confirm)
+        .limited(CODE)
         .route(Method::POST, "/api/auth/refresh", tokens::refresh)
         .limited(REFRESH)
         .route(Method::POST, "/api/auth/logout", tokens::logout)

@@ -73,7 +73,7 @@ pub(super) async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
     Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token, None)).no_store())
 }
 
-fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: Option<&str>) -> String {
+pub(super) fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: Option<&str>) -> String {
     let (title, action_label) = match locale {
         Locale::En => ("New password", "Save"),
         Locale::Fr => ("Nouveau mot de passe", "Enregistrer"),
@@ -84,7 +84,7 @@ fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: O
 }
 
 /// Why a password was refused, for the person at the page.
-fn refusal(problem: PasswordProblem, locale: Locale) -> String {
+pub(super) fn refusal(problem: PasswordProblem, locale: Locale) -> String {
     match (problem, locale) {
         (PasswordProblem::TooShort { min }, Locale::En) => format!("At least {min} characters, please."),
         (PasswordProblem::TooShort { min }, Locale::Fr) => format!("Au moins {min} caractères, s'il vous plaît."),

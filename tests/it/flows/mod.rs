@@ -9,6 +9,7 @@
 mod account_enumeration;
 mod apps;
 mod bad_input;
+mod contact_change;
 mod drain_and_restart;
 mod email_sign_in;
 mod key_rotation;
@@ -27,6 +28,7 @@ mod tenant_isolation;
 mod test_identities;
 mod token_cookie;
 mod token_rotation;
+mod unlock_link;
 mod verification_links;
 
 use std::time::Duration;

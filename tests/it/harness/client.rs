@@ -9,16 +9,22 @@ use serde_json::Value;
 
 use super::gateway::Gateway;
 
-/// One tenant's routes.
+/// One tenant's routes, or the admin listener's.
 #[derive(Clone, Copy)]
 pub(crate) struct Door<'g> {
     gateway: &'g Gateway,
     prefix: &'static str,
+    is_admin: bool,
 }
 
 impl<'g> Door<'g> {
     pub(crate) fn new(gateway: &'g Gateway, prefix: &'static str) -> Self {
-        Self { gateway, prefix }
+        Self { gateway, prefix, is_admin: false }
+    }
+
+    /// The admin listener; paths are below `/admin/v1`.
+    pub(crate) fn admin(gateway: &'g Gateway) -> Self {
+        Self { gateway, prefix: "/admin/v1", is_admin: true }
     }
 
     pub(crate) fn gateway(self) -> &'g Gateway {
@@ -35,6 +41,11 @@ impl<'g> Door<'g> {
         self.call(Method::POST, path).body("application/x-www-form-urlencoded", body)
     }
 
+    /// A JSON merge patch.
+    pub(crate) fn patch(self, path: &str, body: &Value) -> Call<'g> {
+        self.call(Method::PATCH, path).body("application/merge-patch+json", body.to_string())
+    }
+
     pub(crate) fn get(self, path: &str) -> Call<'g> {
         self.call(Method::GET, path)
     }
@@ -48,6 +59,7 @@ impl<'g> Door<'g> {
             gateway: self.gateway,
             method,
             path: format!("{}{path}", self.prefix),
+            is_admin: self.is_admin,
             headers: HeaderMap::new(),
             body: Vec::new(),
             address: Ipv4Addr::LOCALHOST,
@@ -61,6 +73,7 @@ pub(crate) struct Call<'g> {
     gateway: &'g Gateway,
     method: Method,
     path: String,
+    is_admin: bool,
     headers: HeaderMap,
     body: Vec<u8>,
     address: Ipv4Addr,
@@ -77,7 +90,7 @@ impl Call<'_> {
         self.header("x-device-id", token)
     }
 
-    /// Showing this access token.
+    /// Showing this access token, or admin key.
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
@@ -110,7 +123,8 @@ impl Call<'_> {
 
     async fn send(self) -> Answer {
         let said = format!("{} {}", self.method, self.path);
-        let request = self.gateway.http(self.address).request(self.method.clone(), self.gateway.url(&self.path));
+        let url = if self.is_admin { self.gateway.admin_url(&self.path) } else { self.gateway.url(&self.path) };
+        let request = self.gateway.http(self.address).request(self.method.clone(), url);
         let response = request.headers(self.headers).body(self.body).send().await.expect("the gateway answers");
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
@@ -190,7 +204,7 @@ impl Answer {
         (self.status.as_u16(), headers, self.text.replace(id, "…"))
     }
 
-    /// What holds for every answer of the public listener, whatever was asked.
+    /// What holds for every answer of either listener, whatever was asked.
     #[track_caller]
     fn keeps_every_promise(&self, method: &Method) {
         let status = self.status.as_u16();

@@ -42,6 +42,8 @@ pub(crate) const PUBLIC_URL: &str = "http://login.guichet.test";
 
 /// Everything is derived from or sealed under it.
 pub(crate) const MASTER_KEY: [u8; 32] = [7; 32];
+/// The root key of every gateway here.
+pub(crate) const ROOT_KEY: &str = "gk_root_of-a-test";
 
 /// Stores of one test's own.
 pub(crate) struct BackEnd {
@@ -231,6 +233,11 @@ impl Gateway {
         Door::new(self, prefix)
     }
 
+    /// The admin API; every call needs a key, such as [`ROOT_KEY`].
+    pub(crate) fn admin(&self) -> Door<'_> {
+        Door::admin(self)
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.app.public)
     }
@@ -415,8 +422,7 @@ impl TestApp {
 }
 
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
-    let keys =
-        Keys { master: MasterKey::from_bytes(MASTER_KEY), root: "root key of a test".into(), root_made_in: None };
+    let keys = Keys { master: MasterKey::from_bytes(MASTER_KEY), root: ROOT_KEY.into(), root_made_in: None };
     let console = ConsoleSender::new(inbox.clone()).unwrap();
     App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
 }

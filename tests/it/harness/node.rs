@@ -232,6 +232,11 @@ impl Node {
         request.header("x-forwarded-for", format!("10.{a}.{b}.{c}"))
     }
 
+    /// A request to the admin listener.
+    pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.admin))
+    }
+
     /// `POST` of a JSON body.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         answer(self.request(Method::POST, path).json(body)).await

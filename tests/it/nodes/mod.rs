@@ -2,6 +2,7 @@
 //!
 //! Each test is named after a promise of the design or after an attack on it.
 
+mod administration;
 mod attempts;
 mod codes;
 mod crash;

@@ -86,7 +86,7 @@ async fn twenty_racers_record_one_lock_and_mail_once(storage: Storage) {
                 let messages = [message(tenant, "awa@example.com")];
                 let events = [event(tenant, account, EventKind::AuthnLoginLock)];
                 let notes = Notes { messages: &messages, events: &events, ..silent(T0) };
-                storage.attempts().record_lock(tenant, account, &mirror, &lock, &notes).await.unwrap()
+                storage.attempts().record_lock(tenant, account, &mirror, &lock, None, &notes).await.unwrap()
             }
         },
         |newly| *newly,
@@ -104,7 +104,7 @@ async fn an_expired_lock_gets_one_event_on_whichever_node(storage: Storage) {
     let account = an_account(&storage, tenant, "awa@example.com").await.id;
     for _ in 0..5 {
         let (mirror, lock) = a_lock(id());
-        storage.attempts().record_lock(tenant, account, &mirror, &lock, &silent(T0)).await.unwrap();
+        storage.attempts().record_lock(tenant, account, &mirror, &lock, None, &silent(T0)).await.unwrap();
     }
     assert_eq!(storage.attempts().expire_locks(T0, 100).await.unwrap(), 0);
     let (racers, later) = (storage.clone(), T0 + Duration::from_mins(30));
@@ -127,7 +127,7 @@ async fn clearing_ends_the_lock_with_its_cause_and_nothing_expires_later(storage
     let tenant = a_tenant(&storage, "one").await;
     let account = an_account(&storage, tenant, "awa@example.com").await.id;
     let (mirror, lock) = a_lock(id());
-    storage.attempts().record_lock(tenant, account, &mirror, &lock, &silent(T0)).await.unwrap();
+    storage.attempts().record_lock(tenant, account, &mirror, &lock, None, &silent(T0)).await.unwrap();
 
     storage.attempts().clear(tenant, account, 6, "admin", T0).await.unwrap();
 

@@ -46,7 +46,7 @@ async fn a_reset_proves_the_address_and_drops_all_that_came_before(storage: Stor
     let lock = Lock { id: id::<AttemptId>(), until: T0 + DAY, lapsed: false };
     let counter = Counter { failures: 5, consecutive: 5, lock: Some(lock), ..Counter::default() };
     let mirror = Mirror { lane: Lane::Strangers, counter, version: 7 };
-    storage.attempts().record_lock(tenant, account.id, &mirror, &lock, &silent(T0)).await.unwrap();
+    storage.attempts().record_lock(tenant, account.id, &mirror, &lock, None, &silent(T0)).await.unwrap();
     let [used, other] = [(); 2].map(|()| link(&account, LinkPurpose::Reset, T0 + DAY));
     for link in [&used, &other] {
         storage.links().issue(link, &silent(T0)).await.unwrap();

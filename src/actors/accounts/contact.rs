@@ -1,0 +1,208 @@
+//! Changing the address or number one signs in with.
+//!
+//! ```text
+//!   change ──► a code to the NEW contact ──► confirm ──► swapped in one transaction, old and new told
+//! ```
+//!
+//! Who may begin is the front end's to judge (a sign-in of the last minutes). The code is derived from
+//! the account's challenge and the new contact, so it is worth nothing to another account or for
+//! another contact, and its tries and sends are the account's. What one contact may be sent is
+//! counted besides, or many accounts could send to one stranger.
+
+use std::time::Duration;
+
+use super::Deps;
+use super::codes::{self, Answer, CodeSend, Destination, Issued};
+use super::device_code::{CodeOutcome, accepted};
+use crate::actors::failure::Failure;
+use crate::domain::account::Account;
+use crate::domain::contact::{Contact, ContactKind};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AccountId, OperationId, SessionId};
+use crate::domain::locale::Locale;
+use crate::domain::lockout::Lane;
+use crate::domain::message::{Content, Message};
+use crate::domain::otp::CodePurpose;
+use crate::domain::policy::ResendPolicy;
+use crate::domain::time::Timestamp;
+use crate::ephemeral::{MailCount, MailVerdict};
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::storage::{ContactChange, ContactChanged};
+use crate::tenant::TenantContext;
+
+/// For how long the notice of a change is worth telling.
+const WORTH_TELLING: Duration = Duration::from_hours(24);
+
+/// A wish to be reached elsewhere, by someone who has just signed in.
+#[derive(Debug, Clone)]
+pub struct ChangeContact {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// Who is signed in.
+    pub account: AccountId,
+    /// The new contact, canonical.
+    pub contact: Contact,
+    /// The language asked for.
+    pub locale: Option<Locale>,
+}
+
+/// What it leads to. Where the policy does not tell who exists, the same whoever has the contact.
+#[derive(Debug)]
+pub enum ChangeContactOutcome {
+    /// A code is on its way to the new contact.
+    Sent {
+        /// When the code dies.
+        expires: Timestamp,
+        /// When it may be sent again.
+        resend: Timestamp,
+    },
+    /// Too soon or too often.
+    Wait {
+        /// When the next send is allowed.
+        until: Timestamp,
+    },
+    /// It is somebody else's, and the policy tells.
+    Exists,
+}
+
+/// Sends a code to the new contact.
+pub(super) async fn change(deps: &Deps, ask: &ChangeContact) -> Result<ChangeContactOutcome, Failure> {
+    let tenant = &ask.tenant;
+    if tenant.policy().discloses_existing && is_someone_elses(deps, ask).await? {
+        return Ok(ChangeContactOutcome::Exists);
+    }
+    if let MailVerdict::Refused { until } = count(deps, ask).await? {
+        return Ok(ChangeContactOutcome::Wait { until });
+    }
+    // Known to be somebody's, so that no test identity's fixed code ever moves a contact.
+    let account = deps.storage.accounts().find(tenant.id(), ask.account).await?;
+    let send = CodeSend {
+        tenant,
+        purpose: CodePurpose::ContactChange,
+        to: Destination { subject: codes::account_subject(ask.account), contact: ask.contact.clone() },
+        account: account.as_ref(),
+        lane: Lane::Strangers,
+        client: None,
+        locale: ask.locale,
+        credential: None,
+    };
+    let issued = codes::issue(deps, &send, |code| Content::ContactChangeCode { code, account: ask.account }).await?;
+    Ok(match issued {
+        Issued::Sent { challenge } => ChangeContactOutcome::Sent {
+            expires: challenge.expires,
+            resend: deps.clock.now() + tenant.policy().resend.cooldown,
+        },
+        Issued::Cooling { until, .. } | Issued::Ceiling { until } => ChangeContactOutcome::Wait { until },
+    })
+}
+
+/// A registration that lapsed holds nothing.
+async fn is_someone_elses(deps: &Deps, ask: &ChangeContact) -> Result<bool, Failure> {
+    let accounts = deps.storage.accounts();
+    let holder = accounts.find_id(ask.tenant.id(), &ask.contact).await?;
+    let Some(holder) = holder.filter(|holder| *holder != ask.account) else { return Ok(false) };
+    let holder = accounts.find(ask.tenant.id(), holder).await?;
+    Ok(holder.is_some_and(|holder| !holder.has_lapsed(deps.clock.now())))
+}
+
+/// Without a cooldown: the account's own keeps the pace, and two would not end together.
+async fn count(deps: &Deps, ask: &ChangeContact) -> Result<MailVerdict, Failure> {
+    let mail = MailCount {
+        operation: OperationId::random(deps.entropy.bytes()),
+        contact: *deps.digests.contact(ask.tenant.id(), &ask.contact).as_bytes(),
+        class: CodePurpose::ContactChange.as_str(),
+    };
+    let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..ask.tenant.policy().resend };
+    Ok(deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await?)
+}
+
+/// The answer to the code that was sent to the new contact.
+#[derive(Debug, Clone)]
+pub struct ConfirmContact {
+    /// In which tenant.
+    pub tenant: TenantContext,
+    /// Who is signed in.
+    pub account: AccountId,
+    /// The acting session, the only one that stays.
+    pub session: SessionId,
+    /// The new contact, canonical.
+    pub contact: Contact,
+    /// The digits, tidied.
+    pub code: SecretString,
+}
+
+/// What it leads to.
+#[derive(Debug)]
+pub enum ConfirmContactOutcome {
+    /// The contact is the new one; the person as they are now.
+    Changed(Box<Account>),
+    /// The code was not accepted.
+    Refused(CodeOutcome),
+    /// Somebody else has the contact, and the policy tells.
+    Exists,
+}
+
+/// Judges the answer and puts the new contact in the old one's place.
+pub(super) async fn confirm(deps: &Deps, ask: &ConfirmContact) -> Result<ConfirmContactOutcome, Failure> {
+    let tenant = &ask.tenant;
+    let expired = Ok(ConfirmContactOutcome::Refused(CodeOutcome::Expired));
+    let Some(account) = deps.storage.accounts().find(tenant.id(), ask.account).await? else { return expired };
+    let answer = Answer {
+        tenant,
+        purpose: CodePurpose::ContactChange,
+        to: Destination { subject: codes::account_subject(ask.account), contact: ask.contact.clone() },
+        account: Some(&account),
+        lane: Lane::Strangers,
+        wanted: None,
+        code: ask.code.expose_secret(),
+        credential: None,
+    };
+    let proof = match accepted(codes::check(deps, &answer).await?) {
+        Ok(challenge) => challenge,
+        Err(refusal) => return Ok(ConfirmContactOutcome::Refused(refusal)),
+    };
+    let old = of_kind(&account, ask.contact.kind());
+    let change = ContactChange {
+        tenant: tenant.id(),
+        account: account.id,
+        old: old.as_ref(),
+        new: &ask.contact,
+        proof,
+        keep: ask.session,
+    };
+    let messages = notices(deps, tenant, &account, &ask.contact);
+    let events = [deps.event(tenant, Some(account.id), EventKind::UserUpdated, Some("contact"))];
+    match deps.storage.accounts().change_contact(&change, &deps.notes(&messages, &events)).await? {
+        ContactChanged::Changed => {
+            deps.revocations.announce(tenant.id()).await;
+            deps.postman.dispatch_all(messages);
+            let account = deps.storage.accounts().find(tenant.id(), account.id).await?;
+            Ok(account.map_or(ConfirmContactOutcome::Refused(CodeOutcome::Expired), |account| {
+                ConfirmContactOutcome::Changed(Box::new(account))
+            }))
+        }
+        ContactChanged::Taken if tenant.policy().discloses_existing => Ok(ConfirmContactOutcome::Exists),
+        ContactChanged::Taken | ContactChanged::Stale => expired,
+    }
+}
+
+fn of_kind(account: &Account, kind: ContactKind) -> Option<Contact> {
+    match kind {
+        ContactKind::Email => account.email.clone().map(Contact::Email),
+        ContactKind::Phone => account.phone.clone().map(Contact::Phone),
+    }
+}
+
+/// "Your contact was changed", wherever its owner may be reached: before, after, and the other way
+/// (ASVS 6.3.7; NIST 800-63B-4 §4.6).
+fn notices(deps: &Deps, tenant: &TenantContext, account: &Account, new: &Contact) -> Vec<Message> {
+    let mut reached: Vec<Contact> =
+        [ContactKind::Email, ContactKind::Phone].into_iter().filter_map(|kind| of_kind(account, kind)).collect();
+    if !reached.contains(new) {
+        reached.push(new.clone());
+    }
+    let not_after = deps.clock.now() + WORTH_TELLING;
+    let content = Content::ContactChanged { account: account.id };
+    let notice = |to: Contact| deps.message(tenant, to, account.locale, content.clone(), not_after);
+    reached.into_iter().filter(|to| deps.postman.can_send(tenant, to.channel())).map(notice).collect()
+}

@@ -1,0 +1,197 @@
+//! The settings document: read, changed by merge patch, rolled back.
+//!
+//! The document in force is replaced only by one that was made from it: a change under way on another
+//! node is read and changed again, or, if the admin said which version was looked at, refused.
+
+use serde_json::Value;
+
+use super::{Administration, Holder, Refusal, Tenant};
+use crate::actors::credentials::Place;
+use crate::actors::failure::Failure;
+use crate::domain::event::EventKind;
+use crate::domain::fault::Fault;
+use crate::domain::message::Channel;
+use crate::domain::policy::{Policy, Profile};
+use crate::domain::settings::{Settings, document};
+use crate::storage::NewSettings;
+
+pub use crate::storage::SettingsVersion;
+
+/// How often a change is made anew because another came between.
+const TRIES: u32 = 5;
+
+/// Which versions an admin will have replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Whichever there is.
+    #[default]
+    Any,
+    /// One of these.
+    OneOf(Vec<u64>),
+}
+
+impl Expected {
+    fn is_met_by(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// What the settings are to become.
+#[derive(Clone, Copy)]
+enum Wish<'w> {
+    /// What this merge patch makes of them.
+    Patch(&'w Value),
+    /// What they were at this version.
+    Version(u64),
+}
+
+impl Wish<'_> {
+    /// The audit log's word for it.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Patch(_) => "settings_changed",
+            Self::Version(_) => "settings_rolled_back",
+        }
+    }
+}
+
+impl Administration {
+    /// Changes the settings by a JSON merge patch (RFC 7396); credentials in it are sealed at once. The
+    /// tenant as it is then.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`], [`Refusal::Outdated`], [`Refusal::NotFound`].
+    pub async fn change_settings(
+        &self,
+        holder: &Holder,
+        tenant: Tenant,
+        patch: &Value,
+        expected: &Expected,
+    ) -> Result<Tenant, Refusal> {
+        self.replace_settings(holder, tenant, expected, Wish::Patch(patch)).await
+    }
+
+    /// Makes the document of an earlier version the one in force, as a new version; its credentials
+    /// come back with it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] if there is no such version; [`Refusal::Invalid`] if it breaks a rule that
+    /// came since; [`Refusal::Outdated`].
+    pub async fn roll_back(
+        &self,
+        holder: &Holder,
+        tenant: Tenant,
+        version: u64,
+        expected: &Expected,
+    ) -> Result<Tenant, Refusal> {
+        self.replace_settings(holder, tenant, expected, Wish::Version(version)).await
+    }
+
+    /// The documents a tenant had, newest first, from just before the version `before`.
+    ///
+    /// # Errors
+    /// What storage may give.
+    pub async fn versions(
+        &self,
+        tenant: &Tenant,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<SettingsVersion>, Refusal> {
+        Ok(self.0.storage.tenants().versions(tenant.id, before, limit).await?)
+    }
+
+    /// The settings as a patch would make them, checked and saved nowhere.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`].
+    pub fn draft(&self, tenant: &Tenant, patch: &Value) -> Result<Settings, Refusal> {
+        let changed = document::merged(document::shown(&tenant.settings), patch.clone());
+        let seal = |place: document::Place<'_>, plain: &str| {
+            let channel = if place.channel == Channel::Email.as_str() { Channel::Email } else { Channel::Sms };
+            let place = Place { tenant: tenant.id, channel, sender: place.sender, member: place.member };
+            self.0.credentials.seal(&place, &plain.to_owned().into()).ok()
+        };
+        let settings = document::taken_in(&tenant.settings, changed, seal).map_err(Refusal::Invalid)?;
+        self.judge(tenant.profile, &tenant.domains, &settings)?;
+        Ok(settings)
+    }
+
+    /// Whether a tenant may live by these settings.
+    pub(super) fn judge(&self, profile: Profile, domains: &[String], settings: &Settings) -> Result<(), Refusal> {
+        let mut bad = faults(profile, settings);
+        bad.extend(self.public_url_fault(settings, domains));
+        if bad.is_empty() { Ok(()) } else { Err(Refusal::Invalid(bad)) }
+    }
+
+    async fn wished(&self, tenant: &Tenant, wish: Wish<'_>) -> Result<Settings, Refusal> {
+        match wish {
+            Wish::Patch(patch) => self.draft(tenant, patch),
+            Wish::Version(version) => {
+                let found = self.0.storage.tenants().version(tenant.id, version).await?.ok_or(Refusal::NotFound)?;
+                self.judge(tenant.profile, &tenant.domains, &found)?;
+                Ok(found)
+            }
+        }
+    }
+
+    async fn replace_settings(
+        &self,
+        holder: &Holder,
+        mut tenant: Tenant,
+        expected: &Expected,
+        wish: Wish<'_>,
+    ) -> Result<Tenant, Refusal> {
+        for _ in 0..TRIES {
+            if !expected.is_met_by(tenant.version) {
+                return Err(Refusal::Outdated);
+            }
+            let settings = self.wished(&tenant, wish).await?;
+            if settings == tenant.settings {
+                return Ok(tenant);
+            }
+            let new = NewSettings {
+                tenant: tenant.id,
+                replaces: tenant.version,
+                profile: tenant.profile,
+                settings: &settings,
+                key: holder.key,
+                saved_at: self.0.clock.now(),
+            };
+            let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, wish.cause());
+            let is_saved = self.0.storage.tenants().save_settings(&new, &event).await?;
+            if is_saved {
+                self.show_change().await;
+            }
+            tenant = self.0.storage.tenants().find(tenant.id).await?.ok_or(Refusal::NotFound)?;
+            if is_saved {
+                return Ok(tenant);
+            }
+        }
+        Err(Failure::Overloaded.into())
+    }
+
+    /// `public_url` leads people to guichet: it stands on one of the tenant's domains or on the
+    /// platform's host, and is as safe as the platform's.
+    fn public_url_fault(&self, settings: &Settings, domains: &[String]) -> Option<Fault> {
+        let text = settings.public_url.as_deref()?;
+        let platform = url::Url::parse(&self.0.source.platform_url()).ok();
+        let is_good = url::Url::parse(text).is_ok_and(|url| {
+            let is_platform = platform.is_some_and(|platform| platform.origin() == url.origin());
+            let host = url.host_str().unwrap_or_default();
+            let is_own = url.scheme() == "https" && domains.iter().any(|domain| domain == host);
+            let is_bare = url.username().is_empty() && url.password().is_none();
+            let has_tail = url.query().is_some() || url.fragment().is_some();
+            (is_platform || is_own) && is_bare && !has_tail
+        });
+        let why = "public_url: must be an https URL on one of the tenant's domains or on the platform's own";
+        (!is_good).then(|| Fault::new("/public_url", "invalid", why))
+    }
+}
+
+/// What a profile does not let settings be.
+pub(super) fn faults(profile: Profile, settings: &Settings) -> Vec<Fault> {
+    Policy::with(profile, settings).err().unwrap_or_default().into_iter().map(Fault::from).collect()
+}

@@ -1,0 +1,204 @@
+//! Making, changing and ending tenants.
+
+use super::settings::faults;
+use super::{Administration, Holder, Refusal, Tenant};
+use crate::domain::contact::Region;
+use crate::domain::event::EventKind;
+use crate::domain::fault::Fault;
+use crate::domain::ids::TenantId;
+use crate::domain::locale::Locale;
+use crate::domain::naming;
+use crate::domain::policy::Profile;
+use crate::domain::role::Role;
+use crate::domain::settings::Settings;
+use crate::storage::{NewTenant, Purged, TenantChange, TenantChanged, TenantCreated};
+
+/// Host names that may lead to one tenant.
+const MOST_DOMAINS: usize = 20;
+
+/// Characters of a name.
+const LONGEST_NAME: usize = 100;
+
+/// A tenant that somebody wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its name in paths.
+    pub slug: String,
+    /// Its name for people; the slug if not given.
+    pub name: Option<String>,
+    /// Its defaults and floors.
+    pub profile: Profile,
+    /// Host names that lead to it.
+    pub domains: Vec<String>,
+    /// Where national phone forms belong.
+    pub region: Option<Region>,
+    /// Its language.
+    pub locale: Option<Locale>,
+}
+
+/// What of a tenant is to change; what is not given stays.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Its name in paths, and so its issuer: tokens made before are worth nothing.
+    pub slug: Option<String>,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// Its defaults and floors.
+    pub profile: Option<Profile>,
+    /// All of its host names.
+    pub domains: Option<Vec<String>>,
+}
+
+impl Administration {
+    /// The tenant of that slug, if the holder may see it: another's looks like none.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub async fn tenant(&self, holder: &Holder, slug: &str) -> Result<Tenant, Refusal> {
+        let found = self.0.storage.tenants().find_by_slug(slug).await?;
+        found.filter(|tenant| holder.tenant.is_none_or(|own| own == tenant.id)).ok_or(Refusal::NotFound)
+    }
+
+    /// Tenants by slug, from just after `after`; a tenant's key sees its own alone.
+    ///
+    /// # Errors
+    /// What storage may give.
+    pub async fn tenants(&self, holder: &Holder, after: &str, limit: u32) -> Result<Vec<Tenant>, Refusal> {
+        let Some(own) = holder.tenant else { return Ok(self.0.storage.tenants().page(after, limit).await?) };
+        let found = self.0.storage.tenants().find(own).await?;
+        Ok(found.into_iter().filter(|tenant| tenant.slug.as_str() > after).collect())
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`], [`Refusal::SlugTaken`], [`Refusal::DomainTaken`].
+    pub async fn make_tenant(&self, holder: &Holder, wanted: Wanted) -> Result<Tenant, Refusal> {
+        let now = self.0.clock.now();
+        let settings = Settings { region: wanted.region, locale: wanted.locale, ..Settings::default() };
+        let mut bad = Vec::new();
+        check_slug(&wanted.slug, &mut bad);
+        let name = checked_name(wanted.name.as_deref().unwrap_or(&wanted.slug), &mut bad);
+        let domains = checked_domains(&wanted.domains, &mut bad);
+        bad.extend(faults(wanted.profile, &settings));
+        if !bad.is_empty() {
+            return Err(Refusal::Invalid(bad));
+        }
+        let id = TenantId::at(now, self.0.entropy.bytes());
+        let tenant =
+            NewTenant { id, slug: wanted.slug, name, profile: wanted.profile, settings, domains, created_at: now };
+        let event = self.event(holder, id, EventKind::AuthzAdmin, "tenant_made");
+        match self.0.storage.tenants().create_noted(&tenant, &[event]).await? {
+            TenantCreated::SlugTaken => Err(Refusal::SlugTaken),
+            TenantCreated::DomainTaken => Err(Refusal::DomainTaken),
+            TenantCreated::Created => {
+                self.show_change().await;
+                self.tenant(holder, &tenant.slug).await
+            }
+        }
+    }
+
+    /// Changes a tenant but for its settings. Slug, profile and domains are the platform's to change.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`], [`Refusal::Invalid`] (a profile's floors hold for the settings there
+    /// are), [`Refusal::SlugTaken`], [`Refusal::DomainTaken`], [`Refusal::IsDefault`] for its slug,
+    /// [`Refusal::Outdated`].
+    pub async fn change_tenant(&self, holder: &Holder, tenant: &Tenant, change: Change) -> Result<Tenant, Refusal> {
+        let beyond = change.slug.is_some() || change.profile.is_some() || change.domains.is_some();
+        if beyond && holder.role < Role::PlatformAdmin {
+            self.overreached(holder);
+            return Err(Refusal::Forbidden);
+        }
+        let mut bad = Vec::new();
+        let slug = change.slug.unwrap_or_else(|| tenant.slug.clone());
+        check_slug(&slug, &mut bad);
+        let name = checked_name(change.name.as_deref().unwrap_or(&tenant.name), &mut bad);
+        let domains = change.domains.map(|domains| checked_domains(&domains, &mut bad));
+        let domains = domains.unwrap_or_else(|| tenant.domains.clone());
+        let profile = change.profile.unwrap_or(tenant.profile);
+        if !bad.is_empty() {
+            return Err(Refusal::Invalid(bad));
+        }
+        self.judge(profile, &domains, &tenant.settings)?;
+        if slug != tenant.slug && self.is_default(tenant) {
+            return Err(Refusal::IsDefault);
+        }
+        let change = TenantChange { id: tenant.id, version: tenant.version, slug, name, profile, domains };
+        let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_changed");
+        match self.0.storage.tenants().update(&change, &event).await? {
+            TenantChanged::SlugTaken => Err(Refusal::SlugTaken),
+            TenantChanged::DomainTaken => Err(Refusal::DomainTaken),
+            TenantChanged::Outdated => Err(Refusal::Outdated),
+            TenantChanged::Changed => {
+                self.show_change().await;
+                self.tenant(holder, &change.slug).await
+            }
+        }
+    }
+
+    /// Ends a tenant: no node knows it within a poll, then all it owned is removed and counted. One
+    /// whose end was broken off is ended by asking again.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::IsDefault`].
+    pub async fn end_tenant(&self, slug: &str) -> Result<Purged, Refusal> {
+        let end = self.0.storage.tenant_end();
+        let id = match self.0.storage.tenants().find_by_slug(slug).await? {
+            Some(tenant) if self.is_default(&tenant) => return Err(Refusal::IsDefault),
+            Some(tenant) => {
+                end.begin(tenant.id, self.0.clock.now()).await?;
+                tenant.id
+            }
+            None => end.unfinished(slug).await?.ok_or(Refusal::NotFound)?,
+        };
+        self.show_change().await;
+        let purged = end.finish(id).await?;
+        tracing::info!(tenant.id = %id, tenant.slug = slug, "a tenant was ended");
+        Ok(purged)
+    }
+
+    fn is_default(&self, tenant: &Tenant) -> bool {
+        self.0.source.default_slug() == Some(tenant.slug.as_str())
+    }
+}
+
+fn check_slug(slug: &str, bad: &mut Vec<Fault>) {
+    if !naming::is_slug(slug) {
+        bad.push(Fault::new("/slug", "invalid", "1 to 63 lower-case letters, digits and inner dashes."));
+    }
+}
+
+/// A name for people, trimmed.
+fn checked_name(name: &str, bad: &mut Vec<Fault>) -> String {
+    let name = name.trim();
+    if !is_label(name) {
+        bad.push(Fault::new("/name", "invalid", format!("1 to {LONGEST_NAME} printable characters.")));
+    }
+    name.to_owned()
+}
+
+/// Whether a text can stand where people read it: 1 to 100 printable characters.
+pub(super) fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= LONGEST_NAME && !text.chars().any(char::is_control)
+}
+
+/// Domains in their one spelling.
+fn checked_domains(domains: &[String], bad: &mut Vec<Fault>) -> Vec<String> {
+    if domains.len() > MOST_DOMAINS {
+        bad.push(Fault::new("/domains", "too_many", format!("At most {MOST_DOMAINS}.")));
+        return Vec::new();
+    }
+    let mut checked = Vec::new();
+    for (at, typed) in domains.iter().enumerate() {
+        let pointer = format!("/domains/{at}");
+        match naming::domain(typed) {
+            None => bad.push(Fault::new(pointer, "invalid", "Not a full host name.")),
+            Some(domain) if checked.contains(&domain) => {
+                bad.push(Fault::new(pointer, "repeated", "This domain stands here twice."));
+            }
+            Some(domain) => checked.push(domain),
+        }
+    }
+    checked
+}

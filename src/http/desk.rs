@@ -1,0 +1,192 @@
+//! What the admin listener's handlers may ask, and who gets as far as a handler.
+//!
+//! A route says where it is declared which role it takes; [`Guarded`] asks for the key, the tenant and
+//! the role, in this order, before the handler runs. What a key must not see looks like what is not
+//! there.
+
+mod failed_keys;
+
+use std::sync::Arc;
+
+use http::Method;
+use ipnet::IpNet;
+
+use self::failed_keys::FailedKeys;
+use super::handlers::health::Health;
+use super::problem::{FieldError, Problem, ProblemCode};
+use super::request::Request;
+use super::router::{Answer, Routes};
+use crate::actors::administration::people::People;
+use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
+use crate::clock::Clock;
+use crate::domain::role::Role;
+use crate::domain::time::Timestamp;
+use crate::secret::SecretString;
+
+/// The doors that admin handlers knock on.
+pub struct Desk {
+    /// Tenants, settings, keys, apps.
+    pub administration: Administration,
+    /// People, locks and the audit log.
+    pub people: People,
+    /// What this node knows of itself.
+    pub health: Arc<dyn Health>,
+    /// The time.
+    pub clock: Clock,
+    failed_keys: FailedKeys,
+}
+
+/// A request of somebody who may ask about this tenant.
+pub struct Visit {
+    /// Who.
+    pub holder: Holder,
+    /// About which tenant.
+    pub tenant: Tenant,
+}
+
+impl Desk {
+    /// Over these doors.
+    #[must_use]
+    pub fn new(administration: Administration, people: People, health: Arc<dyn Health>, clock: Clock) -> Self {
+        Self { administration, people, health, clock, failed_keys: FailedKeys::default() }
+    }
+
+    /// "Too often": says when asking again will succeed.
+    #[must_use]
+    pub fn wait(&self, until: Timestamp) -> Problem {
+        Problem::retry_after(ProblemCode::TooManyRequests, self.clock.now().until(until))
+    }
+
+    /// Who sends this, if the key is good.
+    async fn holder(&self, request: &Request) -> Result<Holder, Problem> {
+        let key = request.bearer()?.ok_or(ProblemCode::MissingToken)?;
+        // A proxy that names no client must not make one client of everybody behind it.
+        let client = Some(request.client()).filter(|client| !client.is_proxy()).map(|client| client.key());
+        if let Some(client) = &client {
+            let now = self.clock.now();
+            if let Some(until) = self.failed_keys.refused_until(client, now) {
+                return Err(Problem::retry_after(ProblemCode::TooManyRequests, now.until(until)));
+            }
+        }
+        if let Some(holder) = self.administration.holder_of(key).await? {
+            return Ok(holder);
+        }
+        if let Some(client) = client {
+            self.failed_keys.note(client, self.clock.now());
+        }
+        metrics::counter!(crate::telemetry::ADMIN_KEYS_REFUSED).increment(1);
+        tracing::warn!(request.id = request.id().as_str(), "authz_fail: an admin key is not good");
+        Err(ProblemCode::InvalidToken.into())
+    }
+
+    /// The holder, and the tenant that the path names. What a key does not see is not there, before
+    /// its role is asked for.
+    async fn admit(&self, request: &Request, role: Role) -> Result<(Holder, Option<Tenant>), Problem> {
+        let holder = self.holder(request).await?;
+        let tenant = match request.param("slug") {
+            None => None,
+            Some(slug) => match self.administration.tenant(&holder, slug).await {
+                Err(Refusal::NotFound) if holder.tenant.is_none() => None,
+                Err(Refusal::NotFound) => return Err(ProblemCode::TenantNotFound.into()),
+                found => Some(found?),
+            },
+        };
+        if holder.role < role {
+            self.administration.overreached(&holder);
+            return Err(ProblemCode::Forbidden.into());
+        }
+        Ok((holder, tenant))
+    }
+}
+
+impl Health for Desk {
+    fn waiting_for(&self) -> Vec<&'static str> {
+        self.health.waiting_for()
+    }
+
+    fn render_metrics(&self) -> String {
+        self.health.render_metrics()
+    }
+
+    fn metrics_allow(&self) -> &[IpNet] {
+        self.health.metrics_allow()
+    }
+
+    fn root_key(&self) -> &SecretString {
+        self.health.root_key()
+    }
+}
+
+/// Rows that only a key opens.
+pub trait Guarded: Sized {
+    /// A row for holders of `role` or above.
+    #[must_use]
+    fn guarded<H, F>(self, role: Role, method: Method, pattern: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<Desk>, Holder, Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static;
+
+    /// A row below `/admin/v1/tenants/{slug}`, for holders of `role` or above who may see that tenant.
+    #[must_use]
+    fn of_tenant<H, F>(self, role: Role, method: Method, pattern: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<Desk>, Visit, Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static;
+}
+
+impl Guarded for Routes<Desk> {
+    fn guarded<H, F>(self, role: Role, method: Method, pattern: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<Desk>, Holder, Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.route(method, pattern, move |desk: Arc<Desk>, request| {
+            let handler = handler.clone();
+            async move {
+                let (holder, _) = desk.admit(&request, role).await?;
+                handler(desk, holder, request).await
+            }
+        })
+        .role(role)
+    }
+
+    fn of_tenant<H, F>(self, role: Role, method: Method, pattern: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<Desk>, Visit, Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.route(method, pattern, move |desk: Arc<Desk>, request| {
+            let handler = handler.clone();
+            async move {
+                let (holder, tenant) = desk.admit(&request, role).await?;
+                let tenant = tenant.ok_or(ProblemCode::TenantNotFound)?;
+                handler(desk, Visit { holder, tenant }, request).await
+            }
+        })
+        .role(role)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => ProblemCode::NotFound.into(),
+            Refusal::Forbidden => ProblemCode::Forbidden.into(),
+            Refusal::SlugTaken => ProblemCode::TenantExists.into(),
+            Refusal::DomainTaken => ProblemCode::DomainTaken.into(),
+            Refusal::AudienceTaken => ProblemCode::AudienceTaken.into(),
+            Refusal::Full => ProblemCode::LimitReached.into(),
+            Refusal::IsDefault => ProblemCode::DefaultTenant.into(),
+            Refusal::Outdated => ProblemCode::PreconditionFailed.into(),
+            Refusal::Failed(failure) => failure.into(),
+            Refusal::Invalid(faults) => {
+                let code = if faults.iter().all(|fault| fault.code == ProblemCode::CredentialRequired.code()) {
+                    ProblemCode::CredentialRequired
+                } else {
+                    ProblemCode::Validation
+                };
+                Problem::from(code).with_errors(faults.into_iter().map(FieldError::from).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Who may ask the admin API, and about whom.
+
+use serde_json::json;
+
+use super::key_of;
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
+
+on_every_back_end!(
+    nobody_gets_in_without_a_key,
+    the_eleventh_bad_key_of_a_minute_is_not_looked_at,
+    a_tenants_key_sees_its_tenant_alone,
+    a_key_makes_no_key_above_its_own_role,
+    a_key_is_shown_once_and_worth_nothing_once_forgotten,
+);
+
+async fn nobody_gets_in_without_a_key(gateway: Gateway) {
+    let admin = gateway.admin();
+
+    let refused = admin.get("/tenants").await.refused(401, "missing_token");
+    assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"guichet\"");
+    for key in ["gk_root_", "gk_nonsense", "root", "gk_root_of-a-tesT"] {
+        admin.get("/tenants").bearer(key).await.refused(401, "invalid_token");
+    }
+    admin.get("/tenants").bearer(ROOT_KEY).await.expect(200);
+    // The public listener has no such routes.
+    gateway.classic().get("/admin/v1/tenants").bearer(ROOT_KEY).await.refused(404, "not_found");
+}
+
+async fn the_eleventh_bad_key_of_a_minute_is_not_looked_at(gateway: Gateway) {
+    let ask = |key: &str, n: u8| gateway.admin().get("/tenants").bearer(key).at([127, 0, 9, n]);
+    for _ in 0..10 {
+        ask("gk_bad", 1).await.refused(401, "invalid_token");
+    }
+
+    let refused = ask("gk_bad", 1).await.refused(429, "too_many_requests");
+    assert!((1..=60).contains(&refused.retry_after()));
+    ask(ROOT_KEY, 1).await.refused(429, "too_many_requests");
+    ask(ROOT_KEY, 2).await.expect(200);
+
+    gateway.clock.advance(std::time::Duration::from_secs(refused.retry_after()));
+    ask(ROOT_KEY, 1).await.expect(200);
+}
+
+async fn a_tenants_key_sees_its_tenant_alone(gateway: Gateway) {
+    let key = key_of(&gateway, "strict", "tenant-admin").await;
+    let admin = gateway.admin();
+
+    admin.get("/tenants/strict").bearer(&key).await.expect(200);
+    let listed = admin.get("/tenants").bearer(&key).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["items"][0]["slug"], "strict");
+    let others = admin.get("/tenants/other").bearer(&key).await.refused(404, "tenant_not_found");
+    let nobodys = admin.get("/tenants/nobody").bearer(&key).await.refused(404, "tenant_not_found");
+    assert_eq!(others.same_for_everybody(), nobodys.same_for_everybody());
+}
+
+async fn a_key_makes_no_key_above_its_own_role(gateway: Gateway) {
+    let admin_key = key_of(&gateway, "strict", "tenant-admin").await;
+    let support_key = key_of(&gateway, "strict", "tenant-support").await;
+    let make = |key: &str, role: &str| {
+        gateway.admin().post("/tenants/strict/keys", &json!({"role": role, "name": "x"})).bearer(key)
+    };
+
+    make(&admin_key, "tenant-admin").await.expect(201);
+    make(&admin_key, "tenant-support").await.expect(201);
+    make(&support_key, "tenant-support").await.refused(403, "forbidden");
+    for key in [&admin_key, ROOT_KEY] {
+        let refused = make(key, "platform-admin").await.refused(400, "validation");
+        assert_eq!(refused["errors"][0]["pointer"], "/role");
+    }
+    let unknown = make(ROOT_KEY, "tenant-owner").await.refused(400, "validation");
+    assert_eq!(unknown["errors"][0]["pointer"], "/role");
+}
+
+async fn a_key_is_shown_once_and_worth_nothing_once_forgotten(gateway: Gateway) {
+    let admin = gateway.admin();
+    let body = json!({"role": "tenant-support", "name": " the night shift "});
+    let made = admin.post("/tenants/strict/keys", &body).bearer(ROOT_KEY).await.expect(201);
+    let (id, key) = (made.word("id"), made.word("key"));
+    assert!(key.starts_with("gk_") && key.len() > 40);
+
+    let listed = admin.get("/tenants/strict/keys").bearer(&key).await.expect(200);
+    assert_eq!(listed["items"][0]["name"], "the night shift");
+    assert!(!listed.text.contains(&key));
+
+    // Not through another tenant.
+    admin.delete(&format!("/tenants/other/keys/{id}")).bearer(ROOT_KEY).await.refused(404, "not_found");
+    admin.delete(&format!("/tenants/strict/keys/{id}")).bearer(ROOT_KEY).await.expect(204);
+    admin.get("/tenants/strict").bearer(&key).await.refused(401, "invalid_token");
+    admin.delete(&format!("/tenants/strict/keys/{id}")).bearer(ROOT_KEY).await.refused(404, "not_found");
+}

@@ -1,0 +1,82 @@
+//! Tenants over the admin API.
+
+use serde_json::json;
+
+use super::key_of;
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
+
+on_every_back_end!(
+    a_tenant_made_over_the_api_is_served_at_once,
+    what_cannot_be_a_tenant_is_named_member_by_member,
+    tenants_are_listed_in_pages,
+    slug_profile_and_domains_are_the_platforms,
+);
+
+async fn a_tenant_made_over_the_api_is_served_at_once(gateway: Gateway) {
+    let body = json!({"slug": "acme", "name": "Acme", "domains": ["Login.ACME.test"], "region": "SN", "locale": "fr"});
+    let made = gateway.admin().post("/tenants", &body).bearer(ROOT_KEY).await.expect(201);
+
+    assert_eq!(made.header("location"), "/admin/v1/tenants/acme");
+    assert_eq!(made["profile"], "asvs-l1");
+    assert_eq!(made["domains"], json!(["login.acme.test"]));
+    assert_eq!((&made["region"], &made["locale"]), (&json!("SN"), &json!("fr")));
+    gateway.door("/t/acme").get("/.well-known/jwks.json").await.expect(200);
+    gateway.classic().get("/.well-known/jwks.json").header("host", "login.acme.test").await.expect(200);
+
+    gateway.admin().post("/tenants", &json!({"slug": "acme"})).bearer(ROOT_KEY).await.refused(409, "tenant_exists");
+    let thief = json!({"slug": "thief", "domains": ["login.acme.test"]});
+    gateway.admin().post("/tenants", &thief).bearer(ROOT_KEY).await.refused(409, "domain_taken");
+    gateway.door("/t/thief").get("/.well-known/jwks.json").await.refused(404, "tenant_not_found");
+}
+
+async fn what_cannot_be_a_tenant_is_named_member_by_member(gateway: Gateway) {
+    let pointers = async |body| {
+        let refused = gateway.admin().post("/tenants", &body).bearer(ROOT_KEY).await.refused(400, "validation");
+        let errors = refused["errors"].as_array().unwrap().clone();
+        errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        pointers(json!({"slug": "A b", "name": "\u{7}", "domains": ["ok.test", "no", "ok.test"]})).await,
+        ["/slug", "/name", "/domains/1", "/domains/2"]
+    );
+    assert_eq!(pointers(json!({})).await, ["/slug"]);
+    assert_eq!(pointers(json!({"slug": "a", "colour": 1})).await, ["/colour"]);
+    assert_eq!(pointers(json!({"slug": "a", "profile": "lax"})).await, ["/profile"]);
+    assert_eq!(pointers(json!({"slug": "a", "region": "ZZ"})).await, ["/region"]);
+}
+
+async fn tenants_are_listed_in_pages(gateway: Gateway) {
+    let page = async |query: &str| gateway.admin().get(&format!("/tenants{query}")).bearer(ROOT_KEY).await;
+
+    let first = page("?limit=2").await.expect(200);
+    let slugs = |answer: &crate::harness::client::Answer| {
+        let items = answer["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["slug"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(slugs(&first), ["default", "other"]);
+    let second = page(&format!("?limit=2&after={}", first.word("next"))).await.expect(200);
+    assert_eq!(slugs(&second), ["strict"]);
+    assert!(second["next"].is_null());
+    for query in ["?limit=0", "?limit=201", "?limit=x", "?limit=-1"] {
+        page(query).await.refused(400, "validation");
+    }
+}
+
+async fn slug_profile_and_domains_are_the_platforms(gateway: Gateway) {
+    let key = key_of(&gateway, "other", "tenant-admin").await;
+    let patch = |key: &str, body| gateway.admin().patch("/tenants/other", &body).bearer(key);
+
+    assert_eq!(patch(&key, json!({"name": "Another"})).await.expect(200)["name"], "Another");
+    for body in [json!({"slug": "x"}), json!({"profile": "classic"}), json!({"domains": []})] {
+        patch(&key, body).await.refused(403, "forbidden");
+    }
+    let changed = patch(ROOT_KEY, json!({"slug": "moved", "domains": ["a.other.test"]})).await.expect(200);
+    assert_eq!((&changed["slug"], &changed["domains"]), (&json!("moved"), &json!(["a.other.test"])));
+    gateway.door("/t/moved").get("/.well-known/jwks.json").await.expect(200);
+    gateway.other().get("/.well-known/jwks.json").await.refused(404, "tenant_not_found");
+    gateway.admin().get("/tenants/moved").bearer(&key).await.expect(200);
+
+    let default = gateway.admin().patch("/tenants/default", &json!({"slug": "x"})).bearer(ROOT_KEY).await;
+    default.refused(409, "default_tenant");
+}
