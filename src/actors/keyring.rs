@@ -96,7 +96,8 @@ impl Inner {
     }
 }
 
-fn context(tenant: TenantId, kid: &str) -> SealContext<'_> {
+/// What a private half is sealed for.
+pub(super) fn context(tenant: TenantId, kid: &str) -> SealContext<'_> {
     SealContext { tenant, kind: "signing_key", name: kid }
 }
 

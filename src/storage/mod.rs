@@ -16,7 +16,8 @@
 //! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
 //! `PAGE`, `apps::ALL`), `admin_keys::BY_DIGEST` (the digest says whose it is),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
-//! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`.
+//! `outbox::{CLAIM, EXPIRE, DEPTH}` and all of `housekeeping`
+//! and `master_key`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
 //! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
@@ -34,6 +35,7 @@ mod devices;
 mod error;
 mod housekeeping;
 mod links;
+mod master_key;
 mod meta;
 mod migrations;
 mod notes;
@@ -54,6 +56,7 @@ pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
 pub use housekeeping::{Housekeeping, Swept};
 pub use links::{Link, LinkPurpose, Links, NewLink, Verified};
+pub use master_key::{MasterKeyRotation, Resealed, Resealer};
 pub use meta::Meta;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, Outbox, Settled};
@@ -111,6 +114,11 @@ impl Storage {
     /// The tenant directory.
     pub const fn tenants(&self) -> Tenants<'_> {
         Tenants { db: &self.db }
+    }
+
+    /// Another master key in the place of this one.
+    pub const fn master_key_rotation(&self) -> MasterKeyRotation<'_> {
+        MasterKeyRotation { db: &self.db }
     }
 
     /// The end of tenants.

@@ -8,9 +8,11 @@
 //! - [`tenants`]: making, changing and ending tenants
 //! - [`settings`]: the settings document, its versions, its credentials
 //! - [`apps`]: applications and their secrets
+//! - [`master_key`]: another key for everything that is sealed
 
 pub mod apps;
 pub mod keys;
+pub mod master_key;
 pub mod settings;
 pub mod tenants;
 

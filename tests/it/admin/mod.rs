@@ -3,7 +3,13 @@
 // The lints know a helper for a test's by this.
 #![cfg(test)]
 
+mod apps;
+mod description;
+mod effect;
 mod keys;
+mod matrix;
+mod secrets;
+mod settings;
 mod tenants;
 
 use serde_json::json;
