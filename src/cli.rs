@@ -303,7 +303,8 @@ async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> 
     if Digests::new(&old).fingerprint() == Digests::new(&new).fingerprint() {
         return Err(Stop::Wrong(format!("{} holds the master key in use", to_file.display())));
     }
-    let done = master_key::rotate(&storage, &old, &new).await.map_err(Stop::failed)?;
+    // Ciphers of both keys are held across it.
+    let done = Box::pin(master_key::rotate(&storage, &old, &new)).await.map_err(Stop::failed)?;
     let done = done.ok_or_else(|| Stop::Failed("another master key took its place meanwhile".to_owned()))?;
     print(&format!(
         "sealed anew: {} settings documents, {} signing keys\n\

@@ -282,7 +282,7 @@ mod tests {
 
     fn seal(place: Place<'_>, plain: &str) -> Option<Sealed> {
         let sealed = format!("{}|{}|{}|{plain}", place.channel.as_str(), place.sender, place.member);
-        Some(Sealed { sealed, updated_at: Timestamp::from_millis(0) })
+        (plain.len() < 100).then_some(Sealed { sealed, updated_at: Timestamp::from_millis(0) })
     }
 
     fn settings(document: Value) -> Settings {
@@ -413,6 +413,8 @@ mod tests {
             let refused = patched(&before, smtp("mail.a.test", &forged)).unwrap_err();
             assert_eq!(refused, [("/email/senders/0/password".to_owned(), "wrong_type")], "{forged}");
         }
+        let huge = patched(&before, smtp("mail.a.test", &json!("x".repeat(100)))).unwrap_err();
+        assert_eq!(huge[0].1, "invalid");
         let empty = patched(&before, smtp("mail.a.test", &json!(""))).unwrap_err();
         assert_eq!(empty[0].1, "invalid");
     }

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod apps;
+mod command_line;
 mod description;
 mod effect;
 mod keys;
