@@ -2,20 +2,25 @@
 //!
 //! Exit codes: 0 done, 1 could not, 2 the arguments or the configuration are wrong.
 
+mod apply;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::task::JoinHandle;
 
+use crate::actors::administration::{Administration, master_key};
 use crate::app::{self, App, Keys, World};
 use crate::clock::Clock;
-use crate::config::{Config, Overrides, Variables};
-use crate::crypto::digest::Digests;
+use crate::config::{Config, Overrides, Variables, keys};
+use crate::crypto::digest::{Digests, MasterKey};
 use crate::domain::contact::Region;
 use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
+use crate::domain::naming;
 use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{Settings, SmsSettings};
 use crate::entropy::Entropy;
@@ -42,10 +47,10 @@ enum Command {
     Migrate,
     /// Check the settings and print what is in force, secrets hidden.
     CheckConfig,
-    /// Make and look at tenants.
+    /// Make, change and look at tenants.
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Change what tokens are signed with.
+    /// Change what tokens are signed with, or what everything is sealed under.
     #[command(subcommand)]
     Key(KeyCommand),
 }
@@ -60,6 +65,12 @@ enum KeyCommand {
         /// Do not wait: tokens fail where others still hold the older keys and do not look again.
         #[arg(long)]
         now: bool,
+    },
+    /// Seal every secret in the database under another master key. Stop every node first.
+    RotateMaster {
+        /// The file of the new key (base64 of 32 bytes); made if it is not there.
+        #[arg(long, value_name = "FILE")]
+        to_file: PathBuf,
     },
 }
 
@@ -86,6 +97,23 @@ enum TenantCommand {
     Show {
         /// Its short name.
         slug: String,
+    },
+    /// Make tenants what a file says.
+    Apply {
+        /// The file (TOML).
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Change settings of a tenant.
+    Set {
+        /// Its short name.
+        slug: String,
+        /// As `otp.sms.length=8`; `null` takes a setting back.
+        #[arg(required = true, value_name = "PATH=VALUE")]
+        settings: Vec<String>,
     },
 }
 
@@ -159,6 +187,7 @@ fn dispatch(cli: Cli) -> Result<(), Stop> {
             Command::CheckConfig => check_config(&config),
             Command::Tenant(command) => tenant(&config, command).await,
             Command::Key(KeyCommand::Rotate { tenant, now }) => rotate_key(&config, &tenant, now).await,
+            Command::Key(KeyCommand::RotateMaster { to_file }) => rotate_master_key(&config, &to_file).await,
         }
     })
 }
@@ -255,6 +284,20 @@ async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {
             let tenant = find_tenant(&storage, &slug).await?;
             print(&show_tenant(&tenant)?)
         }
+        TenantCommand::Apply { file, dry_run } => {
+            let (administration, written) = administration(config, storage)?;
+            let applied = apply::apply(&administration, &file, dry_run).await;
+            drop(administration);
+            let _written = written.await;
+            applied
+        }
+        TenantCommand::Set { slug, settings } => {
+            let (administration, written) = administration(config, storage)?;
+            let set = apply::set(&administration, &slug, &settings).await;
+            drop(administration);
+            let _written = written.await;
+            set
+        }
     }
 }
 
@@ -271,6 +314,37 @@ async fn find_tenant(storage: &Storage, slug: &str) -> Result<Tenant, Stop> {
     found.ok_or_else(|| Stop::Failed(format!("no tenant `{slug}`")))
 }
 
+fn administration(config: &Config, storage: Storage) -> Result<(Administration, JoinHandle<()>), Stop> {
+    let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
+    Ok(app::administration(config, &master, storage))
+}
+
+/// One transaction, whatever happens to this process. Nodes that run meanwhile go on with what they
+/// have opened, and could open nothing else: hence the advice to stop them.
+async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> {
+    let entropy = Entropy::system();
+    let old = app::master_key(config, &entropy).map_err(Stop::failed)?;
+    let storage = open(config, config.database.migrate).await?;
+    let stored = keys::load_or_make_master_key_file(to_file, &entropy).map_err(Stop::failed)?;
+    let bytes = keys::master_key_bytes(&stored.key).ok_or_else(|| Stop::Wrong("not a master key".to_owned()))?;
+    let new = MasterKey::from_bytes(*bytes);
+    if Digests::new(&old).fingerprint() == Digests::new(&new).fingerprint() {
+        return Err(Stop::Wrong(format!("{} holds the master key in use", to_file.display())));
+    }
+    // Ciphers of both keys are held across it.
+    let done = Box::pin(master_key::rotate(&storage, &old, &new)).await.map_err(Stop::failed)?;
+    let done = done.ok_or_else(|| Stop::Failed("another master key took its place meanwhile".to_owned()))?;
+    print(&format!(
+        "sealed anew: {} settings documents, {} signing keys\n\
+         start every node with GUICHET_MASTER_KEY_FILE={} from now on; keep the old key for older back-ups\n\
+         what the old key only derived has ended: codes and links under way, registration tokens, and the trust in \
+         browsers known by their User-Agent alone",
+        done.documents,
+        done.signing_keys,
+        to_file.display()
+    ))
+}
+
 async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let listed: Result<Vec<Region>, _> = flags.sms_regions.iter().map(|region| region.parse()).collect();
@@ -281,7 +355,9 @@ async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop
         locale: flags.locale.map(|tag| locale(&tag)).transpose()?,
         ..Settings::default()
     };
-    check_slug(&flags.slug)?;
+    if !naming::is_slug(&flags.slug) {
+        return Err(wrong("slug", "1 to 63 lower-case letters, digits and inner dashes"));
+    }
     Policy::with(flags.profile, &settings)
         .map_err(|bad| Stop::Wrong(bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     let tenant = NewTenant {
@@ -331,17 +407,7 @@ fn locale(tag: &str) -> Result<Locale, Stop> {
     Locale::from_tag(tag).ok_or_else(|| wrong("--locale", "expected `en` or `fr`"))
 }
 
-/// A slug stands in paths, cookie names and tokens.
-fn check_slug(slug: &str) -> Result<(), Stop> {
-    let fits = (1..=63).contains(&slug.len())
-        && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !slug.starts_with('-')
-        && !slug.ends_with('-');
-    if fits { Ok(()) } else { Err(wrong("slug", "1 to 63 lower-case letters, digits and inner dashes")) }
-}
-
 /// A bare host name, as a `Host` header shows it.
 fn check_domain(domain: &str) -> Result<String, Stop> {
-    let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| wrong("--domain", "not a host name"))?;
-    if ascii.contains('.') { Ok(ascii) } else { Err(wrong("--domain", "not a full host name")) }
+    naming::domain(domain).ok_or_else(|| wrong("--domain", "not a full host name"))
 }

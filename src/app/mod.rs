@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use self::actors::Actors;
 pub use self::keys::rotate_key;
 use self::listeners::Listeners;
@@ -30,19 +32,21 @@ pub use self::parts::{Keys, default_tenant, master_key, open_storage};
 use self::services::{Inside, Readiness, Services};
 use crate::actors::administration::Administration;
 use crate::actors::administration::people::People;
+use crate::actors::auditor::Auditor;
 use crate::actors::credentials::Credentials;
 use crate::actors::tenant_source::TenantSource;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::keys::KeyFileError;
 use crate::crypto;
-use crate::crypto::digest::Digests;
+use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::seal::Sealer;
 use crate::delivery::console::ConsoleSender;
 use crate::delivery::smtp;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralError;
 use crate::http::desk::Desk;
+use crate::secret::SecretString;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenants;
@@ -222,6 +226,20 @@ impl App {
         let _written = tokio::time::timeout(LAST_MOMENT, audit_writer).await;
         self.storage.close().await;
     }
+}
+
+/// What admins may ask, without a gateway around it: for commands. The handle ends when it is dropped
+/// and its last audit line is written.
+#[must_use]
+pub fn administration(config: &Config, master: &MasterKey, storage: Storage) -> (Administration, JoinHandle<()>) {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let url = config.http.platform_url(config.http.listen);
+    let source = TenantSource::new(storage.clone(), Tenants::default(), config.tenants.default_slug(), url);
+    let (auditor, written) = Auditor::start(storage.clone());
+    let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
+    // No key is asked of whoever can read the master key.
+    let no_root_key = SecretString::default();
+    (Administration::new(storage, source, credentials, auditor, clock, entropy, no_root_key), written)
 }
 
 fn internal(error: impl std::fmt::Display) -> StartError {

@@ -68,7 +68,17 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError`], also if others may read the file.
 pub fn load_or_make_master_key(dir: &Path, entropy: &Entropy) -> Result<StoredKey, KeyFileError> {
-    let stored = load_or_make(dir, MASTER_KEY_FILE, entropy, || BASE64_STANDARD.encode(entropy.bytes::<32>()))?;
+    load_or_make_master_key_file(&dir.join(MASTER_KEY_FILE), entropy)
+}
+
+/// The master key in that file, made if there is no such file.
+///
+/// # Errors
+/// As [`load_or_make_master_key`].
+pub fn load_or_make_master_key_file(path: &Path, entropy: &Entropy) -> Result<StoredKey, KeyFileError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(MASTER_KEY_FILE);
+    let stored = load_or_make(dir, name, entropy, || BASE64_STANDARD.encode(entropy.bytes::<32>()))?;
     if master_key_bytes(&stored.key).is_some() {
         return Ok(stored);
     }

@@ -45,9 +45,11 @@ impl Fault {
 impl From<BadSetting> for Fault {
     /// The dotted path stands in the message too: it is what documentation calls a setting.
     fn from(bad: BadSetting) -> Self {
-        let steps = bad.path.replace('[', ".").replace(']', "");
-        let pointer: String =
-            steps.split('.').filter(|step| !step.is_empty()).map(|step| format!("/{}", escape(step))).collect();
+        let mut pointer = String::new();
+        for step in bad.path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
+            pointer.push('/');
+            pointer.push_str(&escape(step));
+        }
         Self::new(pointer, "invalid", bad.to_string())
     }
 }

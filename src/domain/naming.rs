@@ -23,7 +23,9 @@ pub fn is_origin(text: &str) -> bool {
     let Ok(url) = url::Url::parse(text) else { return false };
     let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_local;
-    is_safe && url.origin().ascii_serialization() == text
+    // A URL's host may hold what no host name does, such as `*`.
+    let is_host = !matches!(url.host(), Some(url::Host::Domain(name)) if idna::domain_to_ascii_strict(name).is_err());
+    is_safe && is_host && url.origin().ascii_serialization() == text
 }
 
 #[cfg(test)]

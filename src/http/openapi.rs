@@ -32,6 +32,14 @@ pub enum Access {
     App,
 }
 
+/// One answer: its status, what it means, and the media type and schema of its body.
+#[derive(Clone)]
+struct Described {
+    status: u16,
+    meaning: &'static str,
+    body: Option<(&'static str, SchemaOf)>,
+}
+
 /// What a route is for, takes and answers.
 #[derive(Clone)]
 pub struct Doc {
@@ -42,7 +50,7 @@ pub struct Doc {
     query: Vec<(&'static str, &'static str)>,
     headers: Vec<(&'static str, &'static str)>,
     body: Option<(&'static [&'static str], SchemaOf)>,
-    answers: Vec<(u16, &'static str, Option<(&'static str, SchemaOf)>)>,
+    answers: Vec<Described>,
     problems: Vec<ProblemCode>,
 }
 
@@ -117,14 +125,14 @@ impl Doc {
     /// An answer with a body of another media type.
     #[must_use]
     pub fn answer_as<T: JsonSchema>(mut self, status: u16, media: &'static str, meaning: &'static str) -> Self {
-        self.answers.push((status, meaning, Some((media, schema_of::<T>))));
+        self.answers.push(Described { status, meaning, body: Some((media, schema_of::<T>)) });
         self
     }
 
     /// An answer without a body.
     #[must_use]
     pub fn empty(mut self, status: u16, meaning: &'static str) -> Self {
-        self.answers.push((status, meaning, None));
+        self.answers.push(Described { status, meaning, body: None });
         self
     }
 
@@ -204,7 +212,7 @@ pub fn document<S: Send + Sync + 'static>(title: &str, routes: &Routes<S>) -> Va
 
 fn operation<S>(route: &Route<S>, doc: &Doc, problem: &Value, generator: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
-    for (status, meaning, body) in &doc.answers {
+    for Described { status, meaning, body } in &doc.answers {
         let mut response = json!({ "description": meaning });
         if let (Some((media, schema)), Some(response)) = (body, response.as_object_mut()) {
             response.insert("content".into(), json!({ *media: { "schema": schema(generator).to_value() } }));

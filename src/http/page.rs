@@ -65,14 +65,14 @@ pub fn table<const N: usize>(
     rows: &[[String; N]],
     (href, link): (&str, &str),
 ) -> String {
-    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
-        cells.map(|cell| format!("<{tag}>{}</{tag}>", HtmlEscape(cell))).collect::<String>()
+    let row = |tag: &str, cells: &[&str]| {
+        let cells: Vec<_> = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", HtmlEscape(cell))).collect();
+        format!("<tr>{}</tr>", cells.concat())
     };
-    let head = cells("th", &mut head.iter().copied());
-    let rows: Vec<_> =
-        rows.iter().map(|row| format!("<tr>{}</tr>", cells("td", &mut row.iter().map(String::as_str)))).collect();
+    let head = row("th", head);
+    let rows: Vec<_> = rows.iter().map(|cells| row("td", &cells.each_ref().map(String::as_str))).collect();
     let content = format!(
-        "<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>\n<p><a href=\"{}\">{}</a></p>",
+        "<table>\n<thead>{head}</thead>\n<tbody>\n{}\n</tbody>\n</table>\n<p><a href=\"{}\">{}</a></p>",
         rows.join("\n"),
         HtmlEscape(href),
         HtmlEscape(link)

@@ -12,7 +12,7 @@ const TABLE: Text = Text {
     sqlite: "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'",
 };
 
-const MASTER_KEY: &str = "master_key_fingerprint";
+pub(super) const MASTER_KEY: &str = "master_key_fingerprint";
 
 /// Facts about the installation itself.
 #[derive(Debug, Clone, Copy)]

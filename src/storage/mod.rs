@@ -17,7 +17,7 @@
 //! `PAGE`, `apps::ALL`), `admin_keys::BY_DIGEST` (the digest says whose it is),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
-//! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping`.
+//! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping` and `master_key`.
 //!
 //! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
 //! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
@@ -36,6 +36,7 @@ mod devices;
 mod error;
 mod housekeeping;
 mod links;
+mod master_key;
 mod meta;
 mod migrations;
 mod notes;
@@ -61,6 +62,7 @@ pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
 pub use housekeeping::{Housekeeping, Swept};
 pub use links::{Link, LinkPurpose, Links, NewLink, Verified};
+pub use master_key::{MasterKeyRotation, Resealed, Resealer};
 pub use meta::Meta;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, HandedOver, Lines, Outbox, Settled};
@@ -121,6 +123,11 @@ impl Storage {
     /// The tenant directory.
     pub const fn tenants(&self) -> Tenants<'_> {
         Tenants { db: &self.db }
+    }
+
+    /// Another master key in the place of this one.
+    pub const fn master_key_rotation(&self) -> MasterKeyRotation<'_> {
+        MasterKeyRotation { db: &self.db }
     }
 
     /// The end of tenants.

@@ -24,10 +24,16 @@ const INSERT_MESSAGE: Text = Text {
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $8 + $10, 1, 0)",
 };
 
-/// An event that comes late must leave no trace of a tenant that is gone.
-const INSERT_EVENT: &str = "
+/// An event that comes late must leave no trace of a tenant that is gone. PostgreSQL holds the tenant's
+/// row as a foreign key would: an end under way is waited for, and waits for this.
+const INSERT_EVENT: Text = Text {
+    postgres: "
     INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id)
-    SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM tenants WHERE id = $1)";
+    SELECT id, $2, $3, $4, $5, $6 FROM tenants WHERE id = $1 FOR KEY SHARE",
+    sqlite: "
+    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id)
+    SELECT id, $2, $3, $4, $5, $6 FROM tenants WHERE id = $1",
+};
 
 /// To whom a new message is leased, and for how long. Its claim number is 1.
 #[derive(Debug, Clone, Copy)]
@@ -61,10 +67,11 @@ pub(super) async fn write(tx: &mut Tx, notes: &Notes<'_>) -> Result<(), StorageE
 
 /// Writes events alone.
 pub(super) async fn write_events(tx: &mut Tx, events: &[Event]) -> Result<(), StorageError> {
+    let text = tx.pick(INSERT_EVENT);
     for event in events {
         execute!(
             tx.on(),
-            INSERT_EVENT,
+            text,
             event.tenant.uuid(),
             event.account.map(AccountId::uuid),
             event.kind.as_str(),

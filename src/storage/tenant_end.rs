@@ -21,19 +21,19 @@ const END: &str = "UPDATE tenants SET ending_at = $2 WHERE id = $1 AND ending_at
 const ENDING: &str = "SELECT id FROM tenants WHERE slug = $1 AND ending_at IS NOT NULL";
 const DELETE: &str = "DELETE FROM tenants WHERE id = $1";
 
-/// One kind of thing a tenant owns.
+/// The rows of one table that a tenant owns.
 struct Family {
-    kind: &'static str,
+    table: &'static str,
     count: &'static str,
     /// Removes a batch of them; none where they go with the tenant's row or an account.
     remove: Option<&'static str>,
 }
 
 macro_rules! family {
-    ($kind:literal, $table:literal) => {
-        Family { kind: $kind, count: concat!("SELECT count(*) FROM ", $table, " WHERE tenant_id = $1"), remove: None }
+    ($table:literal) => {
+        Family { table: $table, count: concat!("SELECT count(*) FROM ", $table, " WHERE tenant_id = $1"), remove: None }
     };
-    ($kind:literal, $table:literal, $id:literal) => {
+    ($table:literal, $id:literal) => {
         Family {
             remove: Some(concat!(
                 "DELETE FROM ",
@@ -46,7 +46,7 @@ macro_rules! family {
                 $table,
                 " WHERE tenant_id = $1 LIMIT $2)"
             )),
-            ..family!($kind, $table)
+            ..family!($table)
         }
     };
 }
@@ -54,29 +54,29 @@ macro_rules! family {
 /// Everything with a tenant's id on it. A test compares it with the schema.
 const FAMILIES: &[Family] = &[
     // With an account goes all that hangs on it.
-    family!("accounts", "accounts", "id"),
-    family!("contacts", "contacts"),
-    family!("credentials", "credentials"),
-    family!("links", "links"),
-    family!("devices", "devices"),
-    family!("attempts", "attempts"),
-    family!("locks", "locks"),
-    family!("sessions", "sessions"),
-    family!("refresh_tokens", "refresh_tokens"),
+    family!("accounts", "id"),
+    family!("contacts"),
+    family!("credentials"),
+    family!("links"),
+    family!("devices"),
+    family!("attempts"),
+    family!("locks"),
+    family!("sessions"),
+    family!("refresh_tokens"),
     // Many, and held by no account.
-    family!("messages", "outbox", "id"),
-    family!("audit", "audit", "sequence"),
-    family!("revocations", "revocations", "session_id"),
-    family!("proofs", "proofs", "challenge_id"),
+    family!("outbox", "id"),
+    family!("audit", "sequence"),
+    family!("revocations", "session_id"),
+    family!("proofs", "challenge_id"),
     // Few.
-    family!("apps", "apps"),
-    family!("admin_keys", "admin_keys"),
-    family!("settings_versions", "settings_versions"),
-    family!("signing_keys", "signing_keys"),
-    family!("domains", "tenant_domains"),
+    family!("apps"),
+    family!("admin_keys"),
+    family!("settings_versions"),
+    family!("signing_keys"),
+    family!("tenant_domains"),
 ];
 
-/// How many things of each kind a tenant owned when its end began or went on.
+/// How many rows of each table a tenant owned when its end began or went on.
 pub type Purged = BTreeMap<&'static str, u64>;
 
 /// The end of tenants.
@@ -121,7 +121,7 @@ impl TenantEnd<'_> {
         let mut counts = Purged::new();
         for family in FAMILIES {
             let (count,) = fetch_optional!(self.db.read(), (i64,), family.count, tenant.uuid())?.unwrap_or_default();
-            counts.insert(family.kind, u64::try_from(count).unwrap_or(0));
+            counts.insert(family.table, u64::try_from(count).unwrap_or(0));
         }
         Ok(counts)
     }

@@ -62,7 +62,7 @@ const STANDS_ON: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("cli", &["domain", "clock", "entropy", "secret", "telemetry", "config", "crypto", "storage", "app"]),
+    ("cli", &["domain", "clock", "entropy", "secret", "telemetry", "config", "crypto", "storage", "actors", "app"]),
 ];
 
 /// Crates that only these rooms may name: their types go no further.

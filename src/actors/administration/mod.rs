@@ -9,9 +9,11 @@
 //! - [`settings`]: the settings document, its versions, its credentials
 //! - [`people`]: a tenant's people, locks and audit log
 //! - [`apps`]: applications and their secrets
+//! - [`master_key`]: another key for everything that is sealed
 
 pub mod apps;
 pub mod keys;
+pub mod master_key;
 pub mod people;
 pub mod settings;
 pub mod tenants;

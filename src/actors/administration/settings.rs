@@ -10,9 +10,9 @@ use crate::actors::credentials::Place;
 use crate::actors::failure::Failure;
 use crate::domain::event::EventKind;
 use crate::domain::fault::Fault;
-use crate::domain::message::Channel;
 use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{Settings, document};
+use crate::secret::ExposeSecret as _;
 use crate::storage::NewSettings;
 
 pub use crate::storage::SettingsVersion;
@@ -44,6 +44,8 @@ impl Expected {
 enum Wish<'w> {
     /// What this merge patch makes of them.
     Patch(&'w Value),
+    /// This document and nothing else.
+    Document(&'w Value),
     /// What they were at this version.
     Version(u64),
 }
@@ -52,7 +54,7 @@ impl Wish<'_> {
     /// The audit log's word for it.
     const fn cause(self) -> &'static str {
         match self {
-            Self::Patch(_) => "settings_changed",
+            Self::Patch(_) | Self::Document(_) => "settings_changed",
             Self::Version(_) => "settings_rolled_back",
         }
     }
@@ -110,13 +112,48 @@ impl Administration {
     pub fn draft(&self, tenant: &Tenant, patch: &Value) -> Result<Settings, Refusal> {
         let changed = document::merged(document::shown(&tenant.settings), patch.clone());
         let seal = |place: document::Place<'_>, plain: &str| {
-            let channel = if place.channel == Channel::Email.as_str() { Channel::Email } else { Channel::Sms };
-            let place = Place { tenant: tenant.id, channel, sender: place.sender, member: place.member };
-            self.0.credentials.seal(&place, &plain.to_owned().into()).ok()
+            self.0.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok()
         };
         let settings = document::taken_in(&tenant.settings, changed, seal).map_err(Refusal::Invalid)?;
         self.judge(tenant.profile, &tenant.domains, &settings)?;
         Ok(settings)
+    }
+
+    /// The settings as a whole document would make them, saved nowhere. A credential that is the one
+    /// there is stays as it was sealed, so that the same document twice is no change.
+    ///
+    /// For those alone who hold the master key anyway: others could try what a credential is.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`].
+    pub fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
+        let mut known = Vec::new();
+        let _same = document::resealed(&tenant.settings, |place, sealed| {
+            let plain = self.0.credentials.open(&at(tenant, place), sealed).ok()?;
+            known.push((place.channel, place.sender.to_owned(), place.member.to_owned(), plain, sealed.clone()));
+            Some(sealed.clone())
+        });
+        let seal = |place: document::Place<'_>, plain: &str| {
+            let same = known.iter().find(|(channel, sender, member, known, _)| {
+                (*channel, sender.as_str(), member.as_str()) == (place.channel, place.sender, place.member)
+                    && known.expose_secret() == plain
+            });
+            match same {
+                Some((.., sealed)) => Some(sealed.clone()),
+                None => self.0.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok(),
+            }
+        };
+        let settings = document::taken_in(&tenant.settings, document.clone(), seal).map_err(Refusal::Invalid)?;
+        self.judge(tenant.profile, &tenant.domains, &settings)?;
+        Ok(settings)
+    }
+
+    /// Puts a whole document in force, as [`Self::planned`].
+    ///
+    /// # Errors
+    /// As [`Self::change_settings`].
+    pub async fn apply_settings(&self, holder: &Holder, tenant: Tenant, document: &Value) -> Result<Tenant, Refusal> {
+        self.replace_settings(holder, tenant, &Expected::Any, Wish::Document(document)).await
     }
 
     /// Whether a tenant may live by these settings.
@@ -129,6 +166,7 @@ impl Administration {
     async fn wished(&self, tenant: &Tenant, wish: Wish<'_>) -> Result<Settings, Refusal> {
         match wish {
             Wish::Patch(patch) => self.draft(tenant, patch),
+            Wish::Document(document) => self.planned(tenant, document),
             Wish::Version(version) => {
                 let found = self.0.storage.tenants().version(tenant.id, version).await?.ok_or(Refusal::NotFound)?;
                 self.judge(tenant.profile, &tenant.domains, &found)?;
@@ -189,6 +227,10 @@ impl Administration {
         let why = "public_url: must be an https URL on one of the tenant's domains or on the platform's own";
         (!is_good).then(|| Fault::new("/public_url", "invalid", why))
     }
+}
+
+fn at<'p>(tenant: &Tenant, place: document::Place<'p>) -> Place<'p> {
+    Place { tenant: tenant.id, channel: place.channel, sender: place.sender, member: place.member }
 }
 
 /// What a profile does not let settings be.

@@ -206,7 +206,8 @@ impl Keyring {
     }
 }
 
-fn context(tenant: TenantId, kid: &str) -> SealContext<'_> {
+/// What a private half is sealed for.
+pub(in crate::actors) fn context(tenant: TenantId, kid: &str) -> SealContext<'_> {
     SealContext { tenant, kind: "signing_key", name: kid }
 }
 

@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Sealed, Settings, SmsSender, SmtpServer};
 use crate::domain::fault::{Fault, escape};
+use crate::domain::message;
 
 /// What a credential is sealed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// `email` or `sms`.
-    pub channel: &'a str,
+    /// In `email` or `sms`.
+    pub channel: message::Channel,
     /// The sender's name.
     pub sender: &'a str,
     /// The member: `password`, …; a header of kind `http` is `headers.{name}`.
@@ -28,14 +29,25 @@ pub struct Place<'a> {
 
 /// One kind of senders.
 struct Channel {
+    kind: message::Channel,
     name: &'static str,
     credentials: &'static [&'static str],
     target: &'static [&'static str],
 }
 
 const CHANNELS: [Channel; 2] = [
-    Channel { name: "email", credentials: SmtpServer::CREDENTIALS, target: SmtpServer::TARGET },
-    Channel { name: "sms", credentials: SmsSender::CREDENTIALS, target: SmsSender::TARGET },
+    Channel {
+        kind: message::Channel::Email,
+        name: "email",
+        credentials: SmtpServer::CREDENTIALS,
+        target: SmtpServer::TARGET,
+    },
+    Channel {
+        kind: message::Channel::Sms,
+        name: "sms",
+        credentials: SmsSender::CREDENTIALS,
+        target: SmsSender::TARGET,
+    },
 ];
 
 /// The one member that holds a map of credentials.
@@ -123,6 +135,32 @@ pub fn taken_in(
         .map_err(|error| vec![Fault::of_shape(error.path(), &error.inner().to_string())])
 }
 
+/// The document with every credential sealed otherwise; none if one of them cannot be.
+#[must_use]
+pub fn resealed(settings: &Settings, mut reseal: impl FnMut(Place<'_>, &Sealed) -> Option<Sealed>) -> Option<Settings> {
+    let mut document = stored(settings);
+    for channel in &CHANNELS {
+        for sender in senders_mut(&mut document, channel.name) {
+            let name = name_of(sender, channel.name).to_owned();
+            let mut anew = |member: &str, credential: &mut Value| {
+                let sealed: Sealed = serde_json::from_value(credential.take()).ok()?;
+                let place = Place { channel: channel.kind, sender: &name, member };
+                *credential = serde_json::to_value(reseal(place, &sealed)?).ok()?;
+                Some(())
+            };
+            for member in channel.credentials {
+                if let Some(credential) = sender.get_mut(*member) {
+                    anew(member, credential)?;
+                }
+            }
+            for (header, credential) in sender.get_mut(HEADERS).and_then(Value::as_object_mut).into_iter().flatten() {
+                anew(&format!("{HEADERS}.{header}"), credential)?;
+            }
+        }
+    }
+    serde_json::from_value(document).ok()
+}
+
 /// The senders of a channel that are objects at all; what is none is refused when it is read.
 fn senders_mut<'d>(document: &'d mut Value, channel: &str) -> impl Iterator<Item = &'d mut Map<String, Value>> {
     let senders = document.get_mut(channel).and_then(|channel| channel.get_mut("senders"));
@@ -186,7 +224,7 @@ impl<S: FnMut(Place<'_>, &str) -> Option<Sealed>> Change<'_, S> {
         let is_mark = |value: &Value| value.get("set") == Some(&Value::Bool(true)) && value.get("sealed").is_none();
         match (given, before) {
             (Some(Value::String(plain)), _) if !plain.is_empty() => {
-                let place = Place { channel: self.channel.name, sender: self.name, member };
+                let place = Place { channel: self.channel.kind, sender: self.name, member };
                 match (self.seal)(place, &plain).and_then(|sealed| serde_json::to_value(sealed).ok()) {
                     Some(sealed) => return Some(sealed),
                     None => self.refuse(member, "invalid", "This credential cannot be sealed."),
@@ -243,8 +281,8 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     fn seal(place: Place<'_>, plain: &str) -> Option<Sealed> {
-        let sealed = format!("{}|{}|{}|{plain}", place.channel, place.sender, place.member);
-        Some(Sealed { sealed, updated_at: Timestamp::from_millis(0) })
+        let sealed = format!("{}|{}|{}|{plain}", place.channel.as_str(), place.sender, place.member);
+        (plain.len() < 100).then_some(Sealed { sealed, updated_at: Timestamp::from_millis(0) })
     }
 
     fn settings(document: Value) -> Settings {
@@ -375,8 +413,30 @@ mod tests {
             let refused = patched(&before, smtp("mail.a.test", &forged)).unwrap_err();
             assert_eq!(refused, [("/email/senders/0/password".to_owned(), "wrong_type")], "{forged}");
         }
+        let huge = patched(&before, smtp("mail.a.test", &json!("x".repeat(100)))).unwrap_err();
+        assert_eq!(huge[0].1, "invalid");
         let empty = patched(&before, smtp("mail.a.test", &json!(""))).unwrap_err();
         assert_eq!(empty[0].1, "invalid");
+    }
+
+    #[test]
+    fn every_credential_is_sealed_otherwise_and_nothing_else_changes() {
+        let before = settings(json!({
+            "region": "SN",
+            "email": smtp("mail.a.test", &json!("1"))["email"],
+            "sms": {"senders": [{"kind": "http", "url": "https://a.test/", "headers": {"A": "2"}}]},
+        }));
+        let mut seen = Vec::new();
+        let after = resealed(&before, |place, sealed| {
+            seen.push(format!("{}/{}/{}", place.channel.as_str(), place.sender, place.member));
+            Some(Sealed { sealed: format!("new {}", sealed.sealed), updated_at: sealed.updated_at })
+        });
+
+        assert_eq!(seen, ["email/smtp/password", "sms/http/headers.A"]);
+        let after = after.unwrap();
+        assert_eq!(after.sms.senders[0].headers["A"].sealed, "new sms|http|headers.A|2");
+        assert_eq!(shown(&after), shown(&before));
+        assert!(resealed(&before, |_, _| None).is_none());
     }
 
     #[test]

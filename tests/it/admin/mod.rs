@@ -3,8 +3,15 @@
 // The lints know a helper for a test's by this.
 #![cfg(test)]
 
+mod apps;
+mod command_line;
+mod description;
+mod effect;
 mod keys;
+mod matrix;
 mod people;
+mod secrets;
+mod settings;
 mod tenants;
 
 use serde_json::json;

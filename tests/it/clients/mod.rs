@@ -15,6 +15,7 @@ use guichet::storage::Storage;
 use serde_json::json;
 
 use crate::harness::client::{Answer, Door};
+use crate::harness::databases::changed;
 use crate::harness::gateway::{BackEnd, Gateway};
 
 const SECRET: &str = "a secret that only the app knows";
@@ -62,7 +63,7 @@ async fn app(storage: &Storage, tenant: TenantId, audience: &str) -> AppId {
         secret_digest: digest::token_digest(SECRET),
         created_at: clock.now(),
     };
-    storage.apps().create(tenant, &app).await.unwrap();
+    storage.apps().create(tenant, &app, &changed(tenant)).await.unwrap();
     app.id
 }
 

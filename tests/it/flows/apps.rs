@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{AWA, NUMBER, PASSWORD, Tokens, a_person, a_phone_person, is_good, request_code, sign_in};
 use crate::harness::client::Door;
+use crate::harness::databases::changed;
 use crate::harness::gateway::{Gateway, TestApp, on_every_back_end};
 use crate::routes::tokens::claims;
 
@@ -99,7 +100,7 @@ async fn an_app_that_is_gone_takes_its_tokens_along(gateway: Gateway) {
     let storage = gateway.storage().await;
     let tenant = storage.tenants().find_by_slug("default").await.unwrap().unwrap().id;
 
-    storage.apps().delete(tenant, app.id.parse().unwrap()).await.unwrap();
+    storage.apps().delete(tenant, app.id.parse().unwrap(), &changed(tenant)).await.unwrap();
 
     let body = json!({"email": AWA, "password": "x", "client_id": app.id});
     gateway.until(|| async { door.post("/api/auth/login", &body).await["code"] == "unknown_client" }).await;

@@ -21,7 +21,7 @@ mod password_change;
 mod password_reset;
 mod phone_sign_in;
 mod registration_grant;
-mod secrets;
+pub(crate) mod secrets;
 mod sessions_and_devices;
 mod sms_pumping;
 mod tenant_isolation;

@@ -52,7 +52,7 @@ async fn live(gateway: &Gateway) -> Vec<String> {
 }
 
 /// Does the text hold the secret as a word of its own? Six digits are part of many a number.
-fn holds(text: &[u8], secret: &str) -> bool {
+pub(crate) fn holds(text: &[u8], secret: &str) -> bool {
     let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let found = |at: usize| {
         text[at..].starts_with(secret.as_bytes())
@@ -62,7 +62,7 @@ fn holds(text: &[u8], secret: &str) -> bool {
     (0..text.len()).any(|at| text[at] == secret.as_bytes()[0] && found(at))
 }
 
-fn hex(text: &str) -> String {
+pub(crate) fn hex(text: &str) -> String {
     text.bytes()
         .flat_map(|byte| [byte >> 4, byte & 15])
         .filter_map(|digit| char::from_digit(digit.into(), 16))

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::app::App;
 use super::recipes::{Gateway, Places, Running};
-use crate::harness::databases::SETTINGS;
+use crate::harness::databases::{SETTINGS, changed};
 use crate::harness::node::{Node, Settings};
 
 /// What guichet is reached under: the issuer that recipes name.
@@ -201,6 +201,6 @@ async fn app(storage: &Storage, tenant: TenantId, host: &str) -> AppId {
         secret_digest: digest::token_digest("not used here"),
         created_at: clock.now(),
     };
-    storage.apps().create(tenant, &app).await.unwrap();
+    storage.apps().create(tenant, &app, &changed(tenant)).await.unwrap();
     app.id
 }

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use guichet::domain::event::{Event, EventKind};
+use guichet::domain::ids::TenantId;
 use guichet::secret::SecretString;
 use guichet::storage::{PoolSettings, Storage, Target};
 use sqlx::postgres::PgConnectOptions;
@@ -116,3 +118,9 @@ macro_rules! on_every_database {
 }
 
 pub(crate) use on_every_database;
+
+/// What the audit log says of a change that a test makes behind the gateway's back.
+pub(crate) fn changed(tenant: TenantId) -> Event {
+    let at = guichet::clock::Clock::system().now();
+    Event { tenant, account: None, kind: EventKind::AuthzChange, at, cause: None, key: None }
+}

@@ -33,7 +33,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::client::{Call, Door};
-use super::databases::{SETTINGS, TestDatabase};
+use super::databases::{SETTINGS, TestDatabase, changed};
 use super::inbox::Inbox;
 use super::redis;
 
@@ -303,7 +303,7 @@ impl Gateway {
             secret_digest: guichet::crypto::digest::token_digest(&secret),
             created_at: clock.now(),
         };
-        storage.apps().create(tenant.id, &app).await.unwrap();
+        storage.apps().create(tenant.id, &app, &changed(tenant.id)).await.unwrap();
         let app = TestApp { id: app.id.to_string(), secret, audience: app.audience };
         let path = format!("/t/{slug}/oauth/introspect");
         self.until(|| async { app.post(self.classic(), &path, &[("token", "x")]).await.status == 200 }).await;
@@ -380,11 +380,6 @@ impl Gateway {
                 postgres_rows(url.expose_secret()).await
             }
         }
-    }
-
-    /// Its storage, from outside.
-    pub(crate) async fn storage(&self) -> Storage {
-        Storage::open(&self.target, &SETTINGS).await.unwrap()
     }
 
     /// Everything else that is kept: the embedded database's files, Redis' values.

@@ -242,6 +242,12 @@ impl Node {
         answer(self.request(Method::POST, path).json(body)).await
     }
 
+    /// A request to the admin API; the path is below `/admin/v1`.
+    pub(crate) async fn administer(&self, method: Method, path: &str, key: &str, body: &Value) -> Answer {
+        let request = self.client.request(method, format!("http://{}/admin/v1{path}", self.admin));
+        answer(request.bearer_auth(key).json(body)).await
+    }
+
     /// `GET` with an access token.
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
         answer(self.request(Method::GET, path).bearer_auth(token)).await

@@ -9,6 +9,7 @@ use guichet::entropy::Entropy;
 use serde_json::json;
 
 use crate::harness::client::Answer;
+use crate::harness::databases::changed;
 use crate::harness::gateway::{Gateway, on_every_back_end};
 
 on_every_back_end!(
@@ -104,7 +105,7 @@ async fn app(gateway: &Gateway, secret: &str) -> AppId {
         secret_digest: token_digest(secret),
         created_at: gateway.clock.now(),
     };
-    storage.apps().create(tenant.id, &app).await.unwrap();
+    storage.apps().create(tenant.id, &app, &changed(tenant.id)).await.unwrap();
     storage.close().await;
     app.id
 }

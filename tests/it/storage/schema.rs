@@ -8,7 +8,7 @@ use guichet::storage::{PoolSettings, Storage, StorageError, Target};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::{T0, a_tenant, an_account, new_tenant, open, race, session};
+use super::{T0, a_tenant, an_account, id, new_tenant, open, race, session};
 use crate::harness::databases::{SETTINGS, TestDatabase, on_every_database};
 
 async fn a_migrated_schema_is_current_and_migrates_again_without_effect(storage: Storage) {
@@ -87,6 +87,11 @@ async fn both_schemas_have_the_same_tables_and_columns() {
         sqlx::query_as(columns).fetch_all(&mut connection).await.unwrap().into_iter().collect();
 
     assert_eq!(on_server, in_file);
+    // Whatever bears a tenant's id goes when the tenant does.
+    let of_tenants: BTreeSet<_> =
+        in_file.iter().filter(|(_, column)| column == "tenant_id").map(|(table, _)| table.as_str()).collect();
+    let purged = storages[1].tenant_end().finish(id()).await.unwrap();
+    assert_eq!(of_tenants, purged.keys().copied().collect());
     assert!(in_file.len() > 50);
     for storage in storages {
         storage.close().await;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::page::{self, Page};
 use crate::actors::administration::tenants::{Change, Wanted};
-use crate::actors::administration::{Holder, Tenant};
+use crate::actors::administration::{Holder, Refusal, Tenant};
 use crate::domain::contact::Region;
 use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
@@ -18,7 +18,7 @@ use crate::domain::policy::Profile;
 use crate::domain::role::Role;
 use crate::http::desk::{Desk, Guarded as _, Visit};
 use crate::http::openapi::Doc;
-use crate::http::problem::ProblemCode;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::{Answer, Routes};
@@ -167,6 +167,9 @@ async fn change(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
 
 async fn end(desk: Arc<Desk>, _holder: Holder, request: Request) -> Answer {
     let slug = request.param("slug").ok_or(ProblemCode::NotFound)?;
-    let purged = desk.administration.end_tenant(slug).await?;
+    let purged = desk.administration.end_tenant(slug).await.map_err(|refusal| match refusal {
+        Refusal::NotFound => ProblemCode::TenantNotFound.into(),
+        other => Problem::from(other),
+    })?;
     Ok(Reply::json(StatusCode::OK, &EndedView { purged }).no_store())
 }
