@@ -255,7 +255,7 @@ async fn an_erased_person_is_in_no_table(gateway: Gateway) {
     call(&gateway, Method::DELETE, &format!("users/{id}")).await.expect(204);
 
     let left = gateway.tables().await;
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |text: &str| text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     for contact in [CANARY, SECOND_CANARY, OTHER_NUMBER, "123456789"] {
         let traces: Vec<_> = left
             .iter()

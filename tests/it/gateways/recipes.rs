@@ -34,21 +34,19 @@ pub(super) struct Places {
 /// A running gateway, killed with this value.
 pub(super) struct Running {
     child: Child,
+    asks_its_workers: bool,
     pub(super) address: SocketAddr,
     _folder: TempDir,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // nginx' workers end with their master only if it is asked.
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        for _ in 0..50 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(POLL);
+        if self.asks_its_workers {
+            // Killed, it would leave them behind; asked, it ends them at once.
+            let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        } else {
+            let _ = self.child.kill();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -104,7 +102,12 @@ impl Gateway {
         command.stdin(Stdio::null()).stdout(File::create(&log).unwrap());
         command.stderr(File::options().append(true).open(&log).unwrap());
         let child = command.spawn().unwrap();
-        let mut running = Running { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder };
+        let mut running = Running {
+            child,
+            asks_its_workers: self == Self::Nginx,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            _folder: folder,
+        };
         let listening = async {
             while !routes(running.address).await {
                 let ended = running.child.try_wait().unwrap();

@@ -28,8 +28,8 @@ impl Tools {
 
     /// Runs a script of `tests/fixtures/clients`, gives it `input`, reads the JSON it prints.
     pub(crate) async fn run(&self, script: &'static str, input: &Value) -> Value {
-        let interpreter = if script.ends_with(".mjs") { "node" } else { "python" };
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients").join(script);
+        let interpreter = if path.extension().is_some_and(|kind| kind == "mjs") { "node" } else { "python" };
         let mut child = Command::new(self.program(interpreter))
             .arg(path)
             .env("GUICHET_TEST_TOOLS", &self.0)
