@@ -39,6 +39,9 @@ const REGISTER: &[LimitName] = &[LimitName::RegisterClient, LimitName::TenantTot
 /// Trading refresh tokens.
 const REFRESH: &[LimitName] = &[LimitName::RefreshClient, LimitName::TenantTotal];
 
+/// Asking what a token is, app by app.
+const INTROSPECT: &[LimitName] = &[LimitName::IntrospectApp, LimitName::TenantTotal];
+
 /// What else a person's app asks for.
 const API: &[LimitName] = &[LimitName::ApiClient, LimitName::TenantTotal];
 
@@ -108,8 +111,11 @@ pub fn public() -> Routes<Gate> {
         .route(Method::GET, "/.well-known/jwks.json", keys::jwks)
         .route(Method::GET, "/.well-known/oauth-authorization-server", keys::metadata)
         .route(Method::POST, "/oauth/token", oauth::token)
+        .limited(REFRESH)
         .route(Method::POST, "/oauth/introspect", oauth::introspect)
+        .limited(INTROSPECT)
         .route(Method::POST, "/oauth/revoke", oauth::revoke)
+        .limited(REFRESH)
         .any(FORWARD_AUTH, forward_auth::check)
         .hot()
         .recall(forward_auth::recall)

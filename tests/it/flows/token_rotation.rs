@@ -89,7 +89,7 @@ async fn the_owner_is_told_once_of_a_token_that_was_used_twice(gateway: Gateway)
     }
 
     assert_eq!(gateway.posted(AWA, "token_reuse").await, 1);
-    gateway.inbox.next_with(AWA, "sessions was ended").await;
+    gateway.inbox.next_with(AWA, "its key was used twice").await;
     let told = gateway.tables().await;
     assert!(told.iter().any(|(table, row)| table == "audit" && row.contains("authn_token_reuse")));
 
