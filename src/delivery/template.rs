@@ -11,8 +11,8 @@
 //! start-up; an undefined variable is an error, never an empty gap. The only name in a message
 //! is the tenant's: names that strangers can choose make mails a phishing vehicle.
 //!
-//! A tenant may word each message otherwise ([`grammar`] says with what, [`check`](mod@check) judges
-//! it before it is saved). What machines rely on is kept by the renderer and by [`promises`], not by
+//! A tenant may word each message otherwise (`grammar` says with what, [`check`](mod@check) judges
+//! it before it is saved). What machines rely on is kept by the renderer and by `promises`, not by
 //! whoever writes the text: the code is the first number of its length, a link stands alone on its
 //! line, and the last line of an SMS binds the code to the tenant's domain (WICG "Origin-bound
 //! one-time codes", what phones fill in from).

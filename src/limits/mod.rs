@@ -8,7 +8,7 @@
 //!                                       └─► the shield alone decides, at the full quota per node
 //! ```
 //!
-//! **The store is the judge**, so that the limit is exact on any number of nodes. The [`shield`]
+//! **The store is the judge**, so that the limit is exact on any number of nodes. The `shield`
 //! is this node's own copy of each bucket and never stricter than the store: it refuses only what
 //! the store would refuse too, so refusing costs no round trip, and it keeps counting while the
 //! store is away. Routes whose stories need the store answer 503 by themselves then; a limit alone
@@ -16,7 +16,7 @@
 //!
 //! Only limits by client, app and tenant are asked here. What is counted by contact or account is
 //! judged by its own book in the store, every time: a remembered refusal would tell a stranger
-//! which contacts are busy. [`spray`] watches for guessing over many accounts, [`wire`] says it all
+//! which contacts are busy. `spray` watches for guessing over many accounts, [`wire`] says it all
 //! in header fields.
 
 mod shield;

@@ -1,7 +1,7 @@
 //! The signing keys of every tenant, unsealed once and kept in memory.
 //!
 //! A tenant's first token makes its first key: written sealed, and only if no node was faster. What
-//! follows is [`rotation`]'s. Private halves are sealed under the master key with tenant and key id
+//! follows is `rotation`'s. Private halves are sealed under the master key with tenant and key id
 //! as associated data, so a row copied to another tenant does not open (ASVS 13.3.3).
 //!
 //! Every node asks storage twice a second which keys changed, and reads anew only those it holds. A

@@ -10,10 +10,10 @@
 //!   provider ── /hooks/… ──► Receipts ─┘ undelivered: the next sender, once
 //! ```
 //!
-//! Each line has its own senders, breakers and bounds ([`line`]), so one tenant's dead mail server
+//! Each line has its own senders, breakers and bounds (`line`), so one tenant's dead mail server
 //! keeps only that tenant waiting. What finds no room simply stays in the outbox until its lease ends,
 //! and a line that has no room is not claimed for. How one message is sent, and what may be doubled
-//! when a process dies: [`deliver`]. *Send test* takes the same senders: [`trial`].
+//! when a process dies: `deliver`. *Send test* takes the same senders: `trial`.
 
 mod breaker;
 mod deliver;

@@ -1,8 +1,8 @@
 //! What a bearer or refresh token is worth, and how sessions end.
 //!
 //! No mailbox here: storage's conditional updates are the only order that two nodes share. Every
-//! call ends within its deadline. [`refresh`] replaces refresh tokens; [`oauth`] is the same for
-//! applications, by the OAuth RFCs; [`access_token`] signs.
+//! call ends within its deadline. `refresh` replaces refresh tokens; `oauth` is the same for
+//! applications, by the OAuth RFCs; `access_token` signs.
 
 mod access_token;
 mod oauth;
