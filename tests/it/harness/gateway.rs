@@ -375,11 +375,6 @@ impl Gateway {
         }
     }
 
-    /// Its storage, from outside.
-    pub(crate) async fn storage(&self) -> Storage {
-        Storage::open(&self.target, &SETTINGS).await.unwrap()
-    }
-
     /// Everything else that is kept: the embedded database's files, Redis' values.
     pub(crate) async fn kept_bytes(&self) -> Vec<u8> {
         let mut kept = Vec::new();
