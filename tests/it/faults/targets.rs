@@ -11,13 +11,13 @@ const STORIES: u32 = 16;
 
 /// What the nodes stand on, for as long as it is held.
 enum Target {
-    Cluster(OwnCluster),
+    Cluster(Box<OwnCluster>),
     Valkey(OwnRedis),
 }
 
 impl Target {
     async fn cluster() -> Option<Self> {
-        OwnCluster::start().await.map(Self::Cluster)
+        Some(Self::Cluster(Box::new(OwnCluster::start().await?)))
     }
 
     async fn valkey() -> Option<Self> {
