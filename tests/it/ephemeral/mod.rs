@@ -1,14 +1,14 @@
 //! One contract, every back end: two nodes on one store, in process and (where one is named) Redis.
 
-mod attempts;
-mod budget;
-mod codes;
-mod limits;
-mod model_attempts;
-mod model_codes;
-mod model_limits;
+pub(crate) mod attempts;
+pub(crate) mod budget;
+pub(crate) mod codes;
+pub(crate) mod limits;
+pub(crate) mod model_attempts;
+pub(crate) mod model_codes;
+pub(crate) mod model_limits;
 mod outage;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use guichet::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Reserve
 use guichet::domain::policy::{LockoutPolicy, Policy, Profile};
 use guichet::entropy::Entropy;
 use guichet::ephemeral::memory::MemoryStore;
+use guichet::ephemeral::redis::{RedisSettings, RedisStore};
 use guichet::ephemeral::{AttemptSubject, EphemeralStore, Reservation, Settle};
 
 use crate::harness::redis;
@@ -36,7 +37,7 @@ pub(crate) struct Nodes {
 
 enum Emptied {
     Memory(MemoryStore),
-    Redis { url: String, prefix: String },
+    Redis { urls: Vec<String>, prefix: String },
 }
 
 impl Nodes {
@@ -47,11 +48,23 @@ impl Nodes {
         Self { one, other, clock, emptied: Emptied::Memory(store), drawn: Arc::default() }
     }
 
-    async fn on_redis(url: String) -> Self {
+    pub(crate) async fn on_redis(url: String) -> Self {
         let (clock, prefix) = (Clock::system(), redis::fresh_prefix());
         let one = Arc::new(redis::store(&url, &prefix, &clock).await);
         let other = Arc::new(redis::store(&url, &prefix, &clock).await);
-        Self { one, other, clock, emptied: Emptied::Redis { url, prefix }, drawn: Arc::default() }
+        Self { one, other, clock, emptied: Emptied::Redis { urls: vec![url], prefix }, drawn: Arc::default() }
+    }
+
+    /// On all the nodes of a Redis Cluster.
+    pub(crate) async fn on_cluster(urls: &[String]) -> Self {
+        let (clock, prefix) = (Clock::system(), redis::fresh_prefix());
+        let settings = RedisSettings { cluster: true, ..redis::settings(&urls.join(","), &prefix) };
+        let connect = || async {
+            let node = RedisStore::connect(settings.clone(), clock.clone(), Entropy::system()).await.unwrap();
+            Arc::new(node)
+        };
+        let (one, other) = (connect().await, connect().await);
+        Self { one, other, clock, emptied: Emptied::Redis { urls: urls.to_vec(), prefix }, drawn: Arc::default() }
     }
 
     fn node(&self, index: usize) -> &dyn EphemeralStore {
@@ -62,7 +75,11 @@ impl Nodes {
     async fn flush(&self) {
         match &self.emptied {
             Emptied::Memory(store) => store.flush(),
-            Emptied::Redis { url, prefix } => redis::flush(url, prefix).await,
+            Emptied::Redis { urls, prefix } => {
+                for url in urls {
+                    redis::flush(url, prefix).await;
+                }
+            }
         }
     }
 
@@ -177,9 +194,12 @@ fn alike(got: &serde_json::Value, expected: &serde_json::Value) -> bool {
     }
 }
 
-/// Runs each test on every back end.
+/// Runs each test on every back end, and lets the room of faults run them all on others.
 macro_rules! on_every_store {
     ($($test:ident),+ $(,)?) => {
+        pub(crate) async fn all<F: Future<Output = crate::ephemeral::Nodes>>(on: impl Fn() -> F) {
+            $($test(on().await).await;)+
+        }
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {

@@ -35,6 +35,11 @@ impl TestDatabase {
         Self { target, server: None, _folder: Some(folder) }
     }
 
+    /// The one database of a server of the test's own, which takes it away with itself.
+    pub(crate) fn on_own_server(url: String) -> Self {
+        Self { target: Target::Postgres(SecretString::from(url)), server: None, _folder: None }
+    }
+
     /// A fresh database on the test server, if there is one.
     pub(crate) async fn postgres() -> Option<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);

@@ -5,5 +5,6 @@ pub(crate) mod databases;
 pub(crate) mod gateway;
 pub(crate) mod inbox;
 pub(crate) mod node;
+pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod tools;

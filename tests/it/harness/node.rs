@@ -237,6 +237,13 @@ impl Node {
         self.client.request(method, format!("http://{}{path}", self.admin))
     }
 
+    /// The most memory that was ever resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
     /// `POST` of a JSON body.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         answer(self.request(Method::POST, path).json(body)).await
@@ -375,21 +382,30 @@ impl Cluster {
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(database) = TestDatabase::postgres().await else { return };
-        let prefix = redis::fresh_prefix();
-        let settings = |n| {
-            let settings = Settings::embedded().on(&database).with("REDIS_URL", redis);
-            of_node(n, settings.with("GUICHET__REDIS__KEY_PREFIX", &prefix))
-        };
-        let settings = [settings(0), settings(1)];
-        // At once: the second must not need the first to have made anything.
-        let (one, other) = tokio::join!(Node::spawn(&settings[0]), Node::spawn(&settings[1]));
-        let cluster = Arc::new(Self { nodes: [one, other], database: database.target.clone() });
+        let cluster = Arc::new(Self::spawn(&database, redis, of_node).await);
         let outcome = tokio::spawn(test(Arc::clone(&cluster))).await;
         drop(cluster);
         database.remove().await;
         if let Err(failure) = outcome {
             std::panic::resume_unwind(failure.into_panic());
         }
+    }
+
+    /// Two nodes on these back ends.
+    pub(crate) async fn spawn(
+        database: &TestDatabase,
+        redis: &str,
+        of_node: impl Fn(usize, Settings) -> Settings,
+    ) -> Self {
+        let prefix = redis::fresh_prefix();
+        let settings = |n| {
+            let settings = Settings::embedded().on(database).with("REDIS_URL", redis);
+            of_node(n, settings.with("GUICHET__REDIS__KEY_PREFIX", &prefix))
+        };
+        let settings = [settings(0), settings(1)];
+        // At once: the second must not need the first to have made anything.
+        let (one, other) = tokio::join!(Node::spawn(&settings[0]), Node::spawn(&settings[1]));
+        Self { nodes: [one, other], database: database.target.clone() }
     }
 
     /// The node for the `n`th of many requests.

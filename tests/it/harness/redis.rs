@@ -1,11 +1,14 @@
 //! The test Redis: a shared one that the environment names, or one of a test's own to be killed.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use guichet::clock::Clock;
 use guichet::entropy::Entropy;
 use guichet::ephemeral::redis::{RedisSettings, RedisStore};
+
+use super::tools::Tools;
 
 /// The shared Redis, from `GUICHET_TEST_REDIS_URL`. `None` skips its tests, except where `CI` is
 /// `true`: there a missing Redis is a failure.
@@ -72,6 +75,7 @@ pub(crate) async fn values(url: &str, key_prefix: &str) -> Vec<u8> {
 /// A Redis of one test's own, killed with it.
 pub(crate) struct OwnRedis {
     server: Child,
+    program: PathBuf,
     port: String,
     arguments: Vec<String>,
     /// What a replication or a cluster writes to disk goes with the test.
@@ -81,13 +85,28 @@ pub(crate) struct OwnRedis {
 impl OwnRedis {
     /// Starts one on a free port; `None` where no `redis-server` is installed (a failure in CI).
     pub(crate) async fn start(arguments: &[&str]) -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        Self::start_program(Path::new("redis-server"), arguments).await
+    }
+
+    /// A Valkey in its place; `None` where `tests/run.sh` installed none (a failure in CI).
+    pub(crate) async fn start_valkey() -> Option<Self> {
+        Self::start_program(&Tools::find()?.program("valkey-server"), &[]).await
+    }
+
+    async fn start_program(program: &Path, arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let place = ["--dir", folder.path().to_str().unwrap()];
+        // The port beside which a node of a cluster would choose may be none.
+        let bus = free_port();
+        let place = ["--dir", folder.path().to_str().unwrap(), "--cluster-port", &bus];
         let arguments: Vec<_> = place.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
-        let server = spawn(&port, &arguments);
-        assert!(server.is_some() || variable("CI").as_deref() != Some("true"), "redis-server is not installed");
-        let own = Self { server: server?, port, arguments, _folder: folder };
+        let port = free_port();
+        let server = spawn(program, &port, &arguments);
+        assert!(
+            server.is_some() || variable("CI").as_deref() != Some("true"),
+            "{} is not installed",
+            program.display()
+        );
+        let own = Self { server: server?, program: program.to_owned(), port, arguments, _folder: folder };
         own.answers().await;
         Some(own)
     }
@@ -104,16 +123,49 @@ impl OwnRedis {
 
     /// Makes a server in cluster mode the whole cluster.
     pub(crate) async fn take_every_slot(&self) {
-        let mut link = redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-        redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).exec_async(&mut link).await.unwrap();
-        for _ in 0..1_000 {
-            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut link).await.unwrap();
-            if info.contains("cluster_state:ok") {
+        self.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+        self.is_in_a_cluster_of(1).await;
+    }
+
+    /// Waits until it knows every slot and so many nodes.
+    async fn is_in_a_cluster_of(&self, nodes: usize) {
+        let nodes = format!("cluster_known_nodes:{nodes}\r");
+        for _ in 0..2_000 {
+            let info = self.command(&["CLUSTER", "INFO"]).await;
+            if info.contains("cluster_state:ok") && info.contains(&nodes) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the cluster does not come up");
+    }
+
+    /// Waits until, as a replica, it has all its primary has.
+    pub(crate) async fn is_in_step(&self) {
+        for _ in 0..2_000 {
+            if self.command(&["INFO", "replication"]).await.contains("master_link_status:up") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the replica never follows");
+    }
+
+    /// Sends it a command and reads its reply, if that is text.
+    pub(crate) async fn command(&self, words: &[&str]) -> String {
+        let mut link = redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd(words[0]);
+        let reply = command.arg(&words[1..]).query_async(&mut link).await.unwrap();
+        match reply {
+            redis::Value::BulkString(text) => String::from_utf8(text).unwrap(),
+            redis::Value::SimpleString(text) | redis::Value::VerbatimString { text, .. } => text,
+            _ => String::new(),
+        }
+    }
+
+    /// Where the nodes of a cluster talk among themselves.
+    fn bus(&self) -> &str {
+        &self.arguments[3]
     }
 
     /// Sends it a signal, by name.
@@ -130,7 +182,7 @@ impl OwnRedis {
 
     /// Starts it again, empty, on the same port.
     pub(crate) async fn restart(&mut self) {
-        self.server = spawn(&self.port, &self.arguments).unwrap();
+        self.server = spawn(&self.program, &self.port, &self.arguments).unwrap();
         self.answers().await;
     }
 
@@ -146,8 +198,12 @@ impl OwnRedis {
     }
 }
 
-fn spawn(port: &str, arguments: &[String]) -> Option<Child> {
-    let mut command = Command::new("redis-server");
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+fn spawn(program: &Path, port: &str, arguments: &[String]) -> Option<Child> {
+    let mut command = Command::new(program);
     command.args(["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }
@@ -157,5 +213,37 @@ impl Drop for OwnRedis {
         // It may have been killed by the test already.
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+}
+
+/// A Redis Cluster of one test's own: three primaries with a third of the slots each.
+pub(crate) struct OwnCluster {
+    nodes: [OwnRedis; 3],
+}
+
+impl OwnCluster {
+    /// Starts one; `None` where no `redis-server` is installed (a failure in CI).
+    pub(crate) async fn start() -> Option<Self> {
+        let enabled = ["--cluster-enabled", "yes"];
+        let [one, two, three] =
+            [OwnRedis::start(&enabled).await?, OwnRedis::start(&enabled).await?, OwnRedis::start(&enabled).await?];
+        let nodes = [one, two, three];
+        for (n, slots) in [("0", "5460"), ("5461", "10922"), ("10923", "16383")].into_iter().enumerate() {
+            let epoch = (n + 1).to_string();
+            nodes[n].command(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
+            nodes[n].command(&["CLUSTER", "ADDSLOTSRANGE", slots.0, slots.1]).await;
+        }
+        for other in &nodes[1..] {
+            nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &other.port, other.bus()]).await;
+        }
+        for node in &nodes {
+            node.is_in_a_cluster_of(nodes.len()).await;
+        }
+        Some(Self { nodes })
+    }
+
+    /// Each node's address.
+    pub(crate) fn urls(&self) -> [String; 3] {
+        self.nodes.each_ref().map(OwnRedis::url)
     }
 }

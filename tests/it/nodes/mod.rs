@@ -19,39 +19,39 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use crate::harness::node::{Answer, Message, Node, PATIENCE, POLL, Settings, answer};
 
-const PASSWORD: &str = "correct horse battery";
-const VERIFICATIONS: &str = "guichet_password_verifications_total";
-const COMPARISONS: &str = "guichet_code_comparisons_total";
-const HASH_QUEUE: &str = "guichet_hash_queue_depth";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const VERIFICATIONS: &str = "guichet_password_verifications_total";
+pub(crate) const COMPARISONS: &str = "guichet_code_comparisons_total";
+pub(crate) const HASH_QUEUE: &str = "guichet_hash_queue_depth";
 
 /// A person with a proven address and a device the account knows.
 #[derive(Clone)]
-struct Person {
-    email: String,
+pub(crate) struct Person {
+    pub(crate) email: String,
     device: String,
 }
 
 impl Person {
     /// Registers on `node` and opens the mailed link.
-    async fn register(node: &Node, email: &str) -> Self {
+    pub(crate) async fn register(node: &Node, email: &str) -> Self {
         let registered = node.post("/api/auth/register", &registration(email)).await.must_be(201);
         verify_address(node, &node.message(email).await).await;
         Self { email: email.to_owned(), device: registered.text("device_token") }
     }
 
     /// A log-in from the device the account knows.
-    async fn log_in(&self, node: &Node, password: &str) -> Answer {
+    pub(crate) async fn log_in(&self, node: &Node, password: &str) -> Answer {
         let body = json!({ "email": self.email, "password": password });
         answer(node.request(Method::POST, "/api/auth/login").header("x-device-id", &self.device).json(&body)).await
     }
 
     /// The same from nowhere known.
-    async fn log_in_as_a_stranger(&self, node: &Node, password: &str) -> Answer {
+    pub(crate) async fn log_in_as_a_stranger(&self, node: &Node, password: &str) -> Answer {
         log_in(node, &self.email, password).await
     }
 
     /// Fires wrong passwords one after the other, each of them compared; the last answer.
-    async fn wrong_passwords(&self, node: &Node, times: usize) -> Answer {
+    pub(crate) async fn wrong_passwords(&self, node: &Node, times: usize) -> Answer {
         for _ in 1..times {
             self.log_in_as_a_stranger(node, "wrong horse").await.must_be(400);
         }
@@ -59,36 +59,36 @@ impl Person {
     }
 }
 
-fn registration(email: &str) -> Value {
+pub(crate) fn registration(email: &str) -> Value {
     json!({ "username": "Awa", "email": email, "password": PASSWORD, "phoneNumber": "123456789" })
 }
 
-async fn log_in(node: &Node, email: &str, password: &str) -> Answer {
+pub(crate) async fn log_in(node: &Node, email: &str, password: &str) -> Answer {
     node.post("/api/auth/login", &json!({ "email": email, "password": password })).await
 }
 
-async fn verify_address(node: &Node, mail: &Message) {
+pub(crate) async fn verify_address(node: &Node, mail: &Message) {
     let link = mail.link().unwrap_or_else(|| panic!("a link in {}", mail.text));
     answer(node.request(Method::GET, &link)).await.must_be(200);
 }
 
 /// Asks for a code by SMS on `node` and reads it.
-async fn sms_code(node: &Node, phone: &str) -> String {
+pub(crate) async fn sms_code(node: &Node, phone: &str) -> String {
     node.post("/auth/request-code", &json!({ "phone": phone })).await.must_be(200);
     node.message(phone).await.code(4).unwrap()
 }
 
-async fn answer_code(node: &Node, phone: &str, code: &str) -> Answer {
+pub(crate) async fn answer_code(node: &Node, phone: &str, code: &str) -> Answer {
     node.post("/auth/verify-code", &json!({ "phone": phone, "code": code })).await
 }
 
 /// A code that is not this one.
-fn wrong(code: &str) -> String {
+pub(crate) fn wrong(code: &str) -> String {
     code.chars().map(|digit| if digit == '7' { '8' } else { '7' }).collect()
 }
 
 /// One number that storage knows, asked from outside the program.
-async fn number(database: &Target, question: &str) -> i64 {
+pub(crate) async fn number(database: &Target, question: &str) -> i64 {
     let question = AssertSqlSafe(question.to_owned());
     match database {
         Target::Sqlite(path) => {
@@ -104,7 +104,7 @@ async fn number(database: &Target, question: &str) -> i64 {
 }
 
 /// Waits until storage gives that number.
-async fn number_becomes(database: &Target, question: &str, wanted: i64) {
+pub(crate) async fn number_becomes(database: &Target, question: &str, wanted: i64) {
     let becomes = async {
         while number(database, question).await != wanted {
             tokio::time::sleep(POLL).await;
@@ -115,15 +115,15 @@ async fn number_becomes(database: &Target, question: &str, wanted: i64) {
 }
 
 /// Alert mails written for whatever account.
-const ALERTS: &str = "SELECT count(*) FROM outbox WHERE CAST(content AS TEXT) LIKE '%account_locked%'";
+pub(crate) const ALERTS: &str = "SELECT count(*) FROM outbox WHERE CAST(content AS TEXT) LIKE '%account_locked%'";
 
 /// As the settings are.
-fn alike(_node: usize, settings: Settings) -> Settings {
+pub(crate) fn alike(_node: usize, settings: Settings) -> Settings {
     settings
 }
 
 /// Every answer's status, sorted.
-fn statuses(answers: &[Answer]) -> Vec<u16> {
+pub(crate) fn statuses(answers: &[Answer]) -> Vec<u16> {
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     statuses

@@ -1,0 +1,107 @@
+//! Redis breaks under two nodes, in every way it can.
+
+use std::time::Duration;
+
+use super::{Codes, World};
+use crate::harness::redis::OwnRedis;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_started_again_empty_it_gives_nobody_a_guess() {
+    let Some(mut redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        redis.kill();
+        world.is_refused().await;
+        redis.restart().await;
+        world.recovers().await;
+        world.holds(Codes::Lost).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emptied_while_it_runs_it_gives_nobody_a_guess() {
+    let Some(redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        redis.command(&["FLUSHALL"]).await;
+        world.recovers().await;
+        world.holds(Codes::Lost).await;
+    })
+    .await;
+}
+
+/// Whatever was in flight runs when it wakes, after its callers have given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_in_the_middle_of_an_attack_it_counts_what_it_ran_late() {
+    let Some(redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        let freezing = async {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            redis.signal("STOP");
+        };
+        tokio::join!(world.attack(), freezing);
+        world.is_refused().await;
+        redis.signal("CONT");
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// Slower than a reply may be: callers give up, their calls run all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_slow_it_is_away() {
+    let Some(redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        for _ in 0..3 {
+            redis.command(&["CLIENT", "PAUSE", "1500", "ALL"]).await;
+            world.attack().await;
+        }
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_it_is_away_until_there_is_room() {
+    let Some(redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+        world.is_refused().await;
+        redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_scripts_it_is_told_them_again() {
+    let Some(redis) = OwnRedis::start(&[]).await else { return };
+    World::on(&redis.url(), |world| async move {
+        redis.command(&["SCRIPT", "FLUSH", "SYNC"]).await;
+        let refused = world.attack().await.iter().filter(|answer| answer.status == 503).count();
+        assert_eq!(refused, 0);
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// Demoted it may not write, promoted it has what the other had.
+#[tokio::test(flavor = "multi_thread")]
+async fn demoted_to_a_replica_it_is_away_until_it_is_promoted() {
+    let (Some(redis), Some(other)) = (OwnRedis::start(&[]).await, OwnRedis::start(&[]).await) else { return };
+    World::on(&redis.url(), |world| async move {
+        other.command(&["REPLICAOF", "127.0.0.1", redis.port()]).await;
+        other.is_in_step().await;
+        other.command(&["REPLICAOF", "NO", "ONE"]).await;
+        redis.command(&["REPLICAOF", "127.0.0.1", other.port()]).await;
+        redis.is_in_step().await;
+        world.is_refused().await;
+        redis.command(&["REPLICAOF", "NO", "ONE"]).await;
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}

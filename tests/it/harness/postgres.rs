@@ -1,0 +1,147 @@
+//! A PostgreSQL of one test's own, to be killed, stopped and started again.
+//!
+//! A server is a process and one child for every connection: a signal goes to all of them, so that
+//! a pause is one and nothing of a killed server lives on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+
+/// A running server, killed with this value.
+pub(crate) struct OwnPostgres {
+    server: Child,
+    port: String,
+    folder: tempfile::TempDir,
+}
+
+impl OwnPostgres {
+    /// Starts one on a free port; `None` where none is installed (a failure in CI).
+    pub(crate) async fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        if is_root() {
+            // Root it refuses, and another user must get through.
+            succeeds(Command::new("chmod").arg("711").arg(folder.path()));
+            succeeds(Command::new("chown").arg("postgres").arg(&data));
+        }
+        let is_ci = std::env::var_os("CI").is_some();
+        let mut make = as_its_user("initdb");
+        make.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        let made = make.arg("--pgdata").arg(&data).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let is_made = made.is_ok_and(|status| status.success());
+        assert!(is_made || !is_ci, "initdb fails");
+        if !is_made {
+            return None;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let own = Self { server: spawn(&data, &port), port, folder };
+        own.answers().await;
+        Some(own)
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Freezes it and all its children.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets them go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    /// Ends all of it at once, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.signal("STOP");
+        self.signal("KILL");
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again on what it had written.
+    pub(crate) async fn restart(&mut self) {
+        self.server = spawn(&self.folder.path().join("data"), &self.port);
+        self.answers().await;
+    }
+
+    /// The server first: it must not see its children go and start others.
+    fn signal(&self, name: &str) {
+        let server = self.server.id();
+        let processes = std::iter::once(server).chain(children(server));
+        for process in processes {
+            // A child may have ended meanwhile.
+            let _ = Command::new("kill").args([format!("-{name}"), process.to_string()]).stderr(Stdio::null()).status();
+        }
+    }
+
+    async fn answers(&self) {
+        for _ in 0..3_000 {
+            if PgConnection::connect(&self.url()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("postgres does not answer");
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        // It may have been killed by the test already.
+        if matches!(self.server.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
+
+fn spawn(data: &Path, port: &str) -> Child {
+    let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"];
+    let mut command = as_its_user("postgres");
+    command.arg("-D").arg(data).args(["-p", port]).args(settings.iter().flat_map(|setting| ["-c", setting]));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// One of its programs, as a user that may run it; Debian keeps them out of the path.
+fn as_its_user(program: &str) -> Command {
+    let path = newest(program).unwrap_or_else(|| program.into());
+    if !is_root() {
+        return Command::new(path);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "postgres", "--regid", "postgres", "--init-groups"]).arg(path);
+    command
+}
+
+fn newest(program: &str) -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
+    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let folder = folders.map(|folder| folder.path()).max_by_key(version)?;
+    Some(folder.join("bin").join(program)).filter(|path| path.exists())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("--user").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+fn succeeds(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    processes.filter(|process| parent_of(*process) == Some(parent)).collect()
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in brackets may hold anything; state and parent follow it.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
