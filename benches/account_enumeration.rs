@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use support::figures::{Dice, mann_whitney_p, median, print_machine, quantile};
+use support::figures::{Dice, mann_whitney_p, median, quantile};
 use support::gateway::{Gateway, Stores, http};
+use support::machine::print_machine;
 use support::people::{self, PASSWORD, phone};
 
 /// Pairs of a known and an unknown one.

@@ -22,8 +22,9 @@ use guichet::crypto::password_hash::{HashCost, Memory, PasswordHasher, Verificat
 use guichet::entropy::Entropy;
 use reqwest::Client;
 use serde_json::{Value, json};
-use support::figures::{cores, median, print_machine, quantile};
+use support::figures::{median, quantile};
 use support::gateway::{Gateway, Stores, http};
+use support::machine::{cores, print_machine, processor_seconds};
 use support::people::{self, PASSWORD, Person};
 
 const ROUNDS: usize = 8;
@@ -47,6 +48,7 @@ async fn main() {
 
 async fn measure(stores: Stores) {
     println!("\n{}", stores.name);
+    stores.make_ample_tenant().await;
     let gateway = Gateway::start(&stores);
     let http = http("bench");
     let mut people = Vec::new();
@@ -170,14 +172,6 @@ impl Work {
         let spent = processor_seconds(pid) - before;
         Round { per_second: self.per_second(), processor_ms_each: spent * 1e3 / self.done as f64 }
     }
-}
-
-/// What a process has spent, itself and for it in the kernel; the kernel counts hundredths.
-fn processor_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in brackets may hold spaces; user and system time are the 14th and 15th field.
-    let (_, after_name) = stat.rsplit_once(") ").unwrap();
-    after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 async fn other_routes(gateway: &Gateway, http: &Client, tokens: Vec<Tokens>) {

@@ -12,8 +12,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
-use support::figures::{cores, median, print_machine, quantile};
+use support::figures::{median, quantile};
 use support::gateway::{Gateway, Stores, http};
+use support::machine::{cores, print_machine, resident};
 use support::people;
 
 const STARTS: usize = 10;
@@ -50,7 +51,7 @@ async fn start(stores: &Stores, http: &Client) -> (f64, f64) {
     let time = began.elapsed().as_secs_f64() * 1e3;
     assert_eq!(answer.status(), 200);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    (time, resident(&gateway))
+    (time, resident(gateway.pid()))
 }
 
 fn print_starts(folder: &str, starts: &[(f64, f64)]) {
@@ -74,18 +75,11 @@ async fn memory_in_use(stores: &Stores, http: &Client) {
             .await
             .unwrap();
     }
-    println!("after 100 requests, 50 of them codes by SMS: {:5.1} MiB", resident(&gateway));
+    println!("after 100 requests, 50 of them codes by SMS: {:5.1} MiB", resident(gateway.pid()));
     people::register_email(&gateway, http, "/t/strict", "first@example.com").await;
-    println!("after a password that was judged and hashed: {:5.1} MiB", resident(&gateway));
+    println!("after a password that was judged and hashed: {:5.1} MiB", resident(gateway.pid()));
     let all = (0..cores() * 4).map(|n| format!("person{n}@example.com"));
     let all = all.map(|email| async { people::register_email(&gateway, http, "", &{ email }).await });
     futures_util::future::join_all(all).await;
-    println!("after {} hashing threads have hashed: {:5.1} MiB", cores(), resident(&gateway));
-}
-
-/// MiB.
-fn resident(gateway: &Gateway) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
-    kib.parse::<f64>().unwrap() / 1024.0
+    println!("after {} hashing threads have hashed: {:5.1} MiB", cores(), resident(gateway.pid()));
 }

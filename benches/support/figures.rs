@@ -54,22 +54,3 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 }
-
-/// Prints the machine and the day's program, which every figure belongs to.
-pub(crate) fn print_machine() {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, m)| m);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!(
-        "{} | {} cores | {} | Linux {}",
-        model.unwrap_or("unknown processor"),
-        cores(),
-        memory.lines().next().unwrap_or_default(),
-        kernel.trim()
-    );
-}
-
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}

@@ -2,13 +2,23 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use guichet::clock::Clock;
+use guichet::domain::ids::TenantId;
+use guichet::domain::policy::Profile;
+use guichet::entropy::Entropy;
+use guichet::ephemeral::redis::{RedisSettings, RedisStore};
+use guichet::storage::{NewTenant, PoolSettings, Storage, Target};
 use reqwest::{Client, RequestBuilder};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, query};
 use tempfile::TempDir;
 
@@ -26,6 +36,7 @@ pub(crate) struct Stores {
 struct Shared {
     database_url: String,
     database: String,
+    own_url: String,
     redis_url: String,
     key_prefix: String,
 }
@@ -45,14 +56,61 @@ impl Stores {
         query(AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut admin).await.unwrap();
         let mut own = url::Url::parse(&database_url).unwrap();
         own.set_path(&database);
-        let key_prefix = database.clone();
+        let (key_prefix, own_url) = (database.clone(), own.to_string());
         let settings = vec![
-            ("DATABASE_URL", own.to_string()),
+            ("DATABASE_URL", own_url.clone()),
             ("REDIS_URL", redis_url.clone()),
             ("GUICHET__REDIS__KEY_PREFIX", key_prefix.clone()),
+            ("GUICHET_MASTER_KEY", BASE64_STANDARD.encode(Entropy::system().bytes::<32>())),
         ];
-        let shared = Some(Shared { database_url, database, redis_url, key_prefix });
+        let shared = Some(Shared { database_url, database, own_url, redis_url, key_prefix });
         Some(Self { name: "PostgreSQL + Redis", settings, folder: tempfile::tempdir().unwrap(), shared })
+    }
+
+    /// The database that the gateway is told of.
+    pub(crate) async fn open_storage(&self) -> Storage {
+        let target = match &self.shared {
+            Some(shared) => Target::Postgres(shared.own_url.clone().into()),
+            None => Target::Sqlite(self.folder().join("guichet.db")),
+        };
+        let settings = PoolSettings { max_connections: 10, acquire_timeout: PATIENCE, statement_timeout: PATIENCE };
+        Storage::open(&target, &settings).await.unwrap()
+    }
+
+    /// The Redis that the gateway is told of.
+    pub(crate) async fn open_redis(&self) -> Option<RedisStore> {
+        let shared = self.shared.as_ref()?;
+        let settings = RedisSettings {
+            url: shared.redis_url.clone().into(),
+            cluster: false,
+            key_prefix: shared.key_prefix.clone(),
+            response_timeout: PATIENCE,
+            connect_timeout: PATIENCE,
+            wait_replicas: 0,
+        };
+        Some(RedisStore::connect(settings, Clock::system(), Entropy::system()).await.unwrap())
+    }
+
+    /// Makes the default tenant before the gateway does, with ceilings that no measurement reaches: all
+    /// is counted as ever, nothing is refused.
+    pub(crate) async fn make_ample_tenant(&self) {
+        let storage = self.open_storage().await;
+        storage.migrate().await.unwrap();
+        let settings = json!({
+            "limits": { "tenant-total": { "quota": 1_000_000, "window": 1 } },
+            "sms": { "budget": { "mode": "record", "ratio": { "percent": 0 } } },
+        });
+        let tenant = NewTenant {
+            id: TenantId::random(Entropy::system().bytes()),
+            slug: "default".to_owned(),
+            name: "default".to_owned(),
+            profile: Profile::Classic,
+            settings: serde_json::from_value(settings).unwrap(),
+            domains: Vec::new(),
+            created_at: Clock::system().now(),
+        };
+        storage.tenants().create(&tenant).await.unwrap();
+        storage.close().await;
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -78,7 +136,8 @@ impl Stores {
 
     /// A command of the binary on these stores; nothing else of our environment reaches it.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_guichet"));
+        let binary = variable("GUICHET_BENCH_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_guichet").to_owned());
+        let mut command = Command::new(binary);
         command.args(arguments).env_clear().env("RUST_LOG", "warn").env("GUICHET_DATA_DIR", self.folder());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
@@ -130,6 +189,10 @@ impl Gateway {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
     }
 
     /// A request as if from a client address that has asked nothing yet: what is measured is the

@@ -8,4 +8,7 @@
 
 pub(crate) mod figures;
 pub(crate) mod gateway;
+pub(crate) mod load;
+pub(crate) mod machine;
 pub(crate) mod people;
+pub(crate) mod plot;

@@ -264,7 +264,8 @@ impl<R: Resident> Actor for AccountActor<R> {
     ) -> Result<(), ActorProcessingErr> {
         match mail {
             Mail::Command(command, _ticket) => {
-                let story = AssertUnwindSafe(self.directory.resident.handle(self.key, command));
+                // Boxed, or every idle actor's task would have the room of the largest story: 50 KB.
+                let story = AssertUnwindSafe(Box::pin(self.directory.resident.handle(self.key, command)));
                 // A panic costs the request in hand (its reply port drops), not those behind it.
                 if story.catch_unwind().await.is_err() {
                     tracing::error!("a request panicked in its account actor");
