@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, ORIGIN, VARY};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub(super) async fn jwks(gate: Arc<Gate>, request: Request) -> Answer {
         Reply::typed(StatusCode::OK, "application/jwk-set+json", keys.document)
     };
     let etag = HeaderValue::try_from(keys.etag).map_err(|_| ProblemCode::Internal)?;
-    Ok(reply.with_header(CACHE_CONTROL, cacheable()?).with_header(ETAG, etag))
+    Ok(cacheable(reply)?.with_header(ETAG, etag))
 }
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414), under the tenant's path or before it.
@@ -47,12 +47,14 @@ pub(super) async fn metadata(_gate: Arc<Gate>, request: Request) -> Answer {
         // Required even where there is no authorization endpoint.
         "response_types_supported": [],
     });
-    Ok(Reply::json(StatusCode::OK, &document).with_header(CACHE_CONTROL, cacheable()?))
+    Ok(cacheable(Reply::json(StatusCode::OK, &document))?)
 }
 
-fn cacheable() -> Result<HeaderValue, ProblemCode> {
+/// May be kept and shared, but not between pages of different origins: what one may read says so itself.
+fn cacheable(reply: Reply) -> Result<Reply, ProblemCode> {
     let cache = format!("public, max-age={}, stale-while-revalidate=60", JWKS_MAX_AGE.as_secs());
-    HeaderValue::try_from(cache).map_err(|_| ProblemCode::Internal)
+    let cache = HeaderValue::try_from(cache).map_err(|_| ProblemCode::Internal)?;
+    Ok(reply.with_header(CACHE_CONTROL, cache).with_header(VARY, HeaderValue::from_name(ORIGIN)))
 }
 
 /// Whether one of the tags is ours; the weak comparison of RFC 9110 §13.1.2.
