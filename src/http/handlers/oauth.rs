@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Introspection, OAuthClient, RefreshOutcome};
 use crate::actors::tokens::Genuine;
+use crate::domain::session::ACR;
 use crate::domain::time::seconds_rounded_up;
 use crate::http::body::Form;
 use crate::http::gate::{self, Gate};
@@ -136,6 +137,7 @@ async fn look_into(gate: &Gate, tenant: &TenantContext, request: &mut Request) -
             "iss": tenant.issuer(),
             "iat": session.refreshed_at.as_secs(),
             "exp": session.expires_at.as_secs(),
+            "acr": ACR,
             "auth_time": session.authenticated_at.as_secs(),
         }),
     };
