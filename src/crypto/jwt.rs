@@ -713,7 +713,10 @@ mod tests {
 
     #[test]
     fn unknown_claims_of_a_newer_node_are_no_obstacle() {
-        assert_eq!(verify_at(&with_payload(|payload| payload["claim_of_tomorrow"] = json!("urn:x")), NOW), Ok(claims()));
+        assert_eq!(
+            verify_at(&with_payload(|payload| payload["claim_of_tomorrow"] = json!("urn:x")), NOW),
+            Ok(claims())
+        );
     }
 
     proptest! {
