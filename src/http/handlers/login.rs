@@ -32,7 +32,7 @@ pub(super) fn routes() -> Routes<Gate> {
                 .from_a_device()
                 .body::<LogInBody>()
                 .answer::<SignedInBody<'static>>(200, "Signed in, or a code is on its way.")
-                .answer::<OtpRequired>(200, "")
+                .answer::<NewDevice>(200, "")
                 .problems(&[P::InvalidEmail, P::InvalidCredentials, P::EmailNotVerified, P::UnknownClient])
                 .problems(&[P::AccountLocked, P::AccountDisabled, P::AccountBusy]),
         )
@@ -74,7 +74,7 @@ async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
     match gate.accounts.log_in(ask).await? {
         LogInOutcome::SignedIn(entry) => Ok(body::signed_in(StatusCode::OK, &tenant, &entry, Some(SIGNED_IN))),
         LogInOutcome::CodeSent { challenge, expires } => {
-            let body = OtpRequired {
+            let body = NewDevice {
                 message: "New device detected. A code was sent to your email.",
                 otp_required: true,
                 challenge_id: challenge,
@@ -93,7 +93,7 @@ async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
 
 /// The password is right, and a code was mailed.
 #[derive(Serialize, JsonSchema)]
-struct OtpRequired {
+struct NewDevice {
     message: &'static str,
     /// `true`.
     otp_required: bool,

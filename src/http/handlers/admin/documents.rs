@@ -34,13 +34,13 @@ static LISTING: LazyLock<String> = LazyLock::new(listing);
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Desk> {
     Routes::new()
-        .route(Method::GET, ADMIN, |desk, request| document(desk, request, &DOCUMENT))
-        .route(Method::GET, PUBLIC, |desk, request| document(desk, request, &PUBLIC_DOCUMENT))
+        .route(Method::GET, ADMIN, |desk, request| async move { document(&desk, &request, &DOCUMENT) })
+        .route(Method::GET, PUBLIC, |desk, request| async move { document(&desk, &request, &PUBLIC_DOCUMENT) })
         .route(Method::GET, "/docs", docs)
 }
 
-async fn document(desk: Arc<Desk>, request: Request, document: &LazyLock<Bytes>) -> Answer {
-    if !may_look_inside(&*desk, &request) {
+fn document(desk: &Desk, request: &Request, document: &LazyLock<Bytes>) -> Answer {
+    if !may_look_inside(desk, request) {
         return Err(ProblemCode::NotFound.into());
     }
     Ok(Reply::typed(StatusCode::OK, "application/json", Bytes::clone(document)))
