@@ -8,6 +8,10 @@ use super::ids::{AccountId, ChallengeId, DeviceId, SessionId, TenantId};
 use super::policy::TokenPolicy;
 use super::time::Timestamp;
 
+/// The token's `acr`, and what a step-up asks for (RFC 9470 §3): one factor, whichever it was. A code
+/// sent by mail never raises it (ASVS V6.6).
+pub const ACR: &str = "urn:guichet:aal1";
+
 /// How a sign-in was proven (RFC 8176 `amr` values).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proof {

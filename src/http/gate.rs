@@ -6,9 +6,10 @@ use http::header::{HeaderMap, ORIGIN};
 use http::{HeaderName, Method};
 use url::Url;
 
+use super::cors;
 use super::handlers::hooks;
 use super::limited;
-use super::middleware::{Admitting, Hooks};
+use super::middleware::{Admitting, CrossOrigin, Hooks};
 use super::problem::{Problem, ProblemCode};
 use super::request::{self, Request};
 use crate::actors::accounts::{Accounts, Client};
@@ -105,6 +106,13 @@ impl Hooks for TenantOfRequest {
 
     fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
         Box::pin(limited::admit(&self.limits, request, limits))
+    }
+
+    fn cross_origin(&self, asked: &CrossOrigin, headers: &mut HeaderMap) {
+        let claim = Claim { path: asked.tenant_slug.as_deref(), ..Claim::default() };
+        if let (Some(_), Some(tenant)) = (claim.path, self.tenants.snapshot().resolve(&claim)) {
+            cors::tell(tenant, asked, headers);
+        }
     }
 }
 

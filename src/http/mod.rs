@@ -14,6 +14,7 @@
 //! - [`server`]: sockets, time limits of connections, graceful stop. Knows no route.
 //! - [`middleware`]: what happens to every request, in one fixed order.
 //! - [`peer`]: which address and scheme the client has, and which headers are believed.
+//! - `cors`: which pages of other origins may read an answer.
 //! - [`limited`]: whom limits count, and what they say in header fields.
 //! - [`router`]: the whole API as one table that tests can walk.
 //! - [`request`]: what a handler may ask: members, forms, bearer tokens, cookies.
@@ -29,6 +30,7 @@
 //! Nothing in here decides about accounts, and nothing in here reaches a store.
 
 pub mod body;
+mod cors;
 pub mod desk;
 pub mod gate;
 pub mod grpc;

@@ -10,6 +10,8 @@
 //!      .describe(Doc::new("things", "One thing").answer::<Thing>(200, "It.").problems(&[NotFound]))
 //! ```
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -40,6 +42,14 @@ struct Described {
     body: Option<(&'static str, SchemaOf)>,
 }
 
+/// The body a route takes: its media types, its schema, and whether there must be one.
+#[derive(Clone, Copy)]
+struct Taken {
+    media: &'static [&'static str],
+    schema: SchemaOf,
+    is_required: bool,
+}
+
 /// What a route is for, takes and answers.
 #[derive(Clone)]
 pub struct Doc {
@@ -49,7 +59,9 @@ pub struct Doc {
     access: Access,
     query: Vec<(&'static str, &'static str)>,
     headers: Vec<(&'static str, &'static str)>,
-    body: Option<(&'static [&'static str], SchemaOf)>,
+    body: Option<Taken>,
+    /// Whether what it cannot read is refused in another form than a problem document.
+    has_own_refusals: bool,
     answers: Vec<Described>,
     problems: Vec<ProblemCode>,
 }
@@ -70,6 +82,7 @@ impl Doc {
             query: Vec::new(),
             headers: Vec::new(),
             body: None,
+            has_own_refusals: false,
             answers: Vec::new(),
             problems: Vec::new(),
         }
@@ -112,8 +125,27 @@ impl Doc {
     /// The body it takes, under one of these media types.
     #[must_use]
     pub fn body_as<T: JsonSchema>(mut self, media: &'static [&'static str]) -> Self {
-        self.body = Some((media, schema_of::<T>));
+        self.body = Some(Taken { media, schema: schema_of::<T>, is_required: true });
         self
+    }
+
+    /// The form it takes.
+    #[must_use]
+    pub fn form<T: JsonSchema>(self) -> Self {
+        self.body_as::<T>(&["application/x-www-form-urlencoded"])
+    }
+
+    /// The JSON body it takes where there is one.
+    #[must_use]
+    pub fn optional_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(Taken { media: &["application/json"], schema: schema_of::<T>, is_required: false });
+        self
+    }
+
+    /// It takes what shows a trusted device.
+    #[must_use]
+    pub fn from_a_device(self) -> Self {
+        self.header("X-Device-Id", "The device token of an app without a cookie jar.")
     }
 
     /// An answer with a JSON body.
@@ -127,6 +159,19 @@ impl Doc {
     pub fn answer_as<T: JsonSchema>(mut self, status: u16, media: &'static str, meaning: &'static str) -> Self {
         self.answers.push(Described { status, meaning, body: Some((media, schema_of::<T>)) });
         self
+    }
+
+    /// A page for a person's browser, beside what programs are answered under that status.
+    #[must_use]
+    pub fn page(self, status: u16) -> Self {
+        self.answer_as::<String>(status, "text/html", "For browsers, a page.")
+    }
+
+    /// What it cannot read or will not do is refused in JSON of its own, under these statuses.
+    #[must_use]
+    pub fn refuses_as<T: JsonSchema>(mut self, statuses: &[(u16, &'static str)]) -> Self {
+        self.has_own_refusals = true;
+        statuses.iter().fold(self, |doc, (status, meaning)| doc.answer::<T>(*status, meaning))
     }
 
     /// An answer without a body.
@@ -211,18 +256,24 @@ pub fn document<S: Send + Sync + 'static>(title: &str, routes: &Routes<S>) -> Va
 }
 
 fn operation<S>(route: &Route<S>, doc: &Doc, problem: &Value, generator: &mut SchemaGenerator) -> Value {
-    let mut responses = Map::new();
+    let mut answers: BTreeMap<u16, Answered> = BTreeMap::new();
     for Described { status, meaning, body } in &doc.answers {
-        let mut response = json!({ "description": meaning });
-        if let (Some((media, schema)), Some(response)) = (body, response.as_object_mut()) {
-            response.insert("content".into(), json!({ *media: { "schema": schema(generator).to_value() } }));
+        let answered = answers.entry(*status).or_default();
+        answered.meanings.push((*meaning).to_owned());
+        if let Some((media, schema)) = body {
+            answered.content.entry(media).or_default().push(schema(generator).to_value());
         }
-        responses.insert(status.to_string(), response);
     }
     for (status, codes) in refusals(route, doc) {
-        let content = json!({ "application/problem+json": { "schema": problem } });
-        responses.insert(status.to_string(), json!({ "description": codes.join(", "), "content": content }));
+        let answered = answers.entry(status).or_default();
+        answered.meanings.push(codes.join(", "));
+        answered.content.entry("application/problem+json").or_default().push(problem.clone());
     }
+    let is_limited = !route.limits.is_empty();
+    let responses: Map<_, _> = answers
+        .into_iter()
+        .map(|(status, answered)| (status.to_string(), answered.response(status, is_limited)))
+        .collect();
     let mut operation = json!({
         "tags": [doc.tag],
         "summary": doc.summary,
@@ -244,19 +295,75 @@ fn operation<S>(route: &Route<S>, doc: &Doc, problem: &Value, generator: &mut Sc
         (None, Access::App) => Some("app"),
     };
     members.insert("security".into(), scheme.map_or(json!([]), |scheme| json!([{ scheme: [] }])));
-    if let Some((media, schema)) = doc.body {
+    if let Some(Taken { media, schema, is_required }) = doc.body {
         let schema = schema(generator).to_value();
         let content: Map<_, _> = media.iter().map(|media| ((*media).to_owned(), json!({ "schema": schema }))).collect();
-        members.insert("requestBody".into(), json!({ "required": true, "content": content }));
+        members.insert("requestBody".into(), json!({ "required": is_required, "content": content }));
     }
     operation
+}
+
+/// All that may come under one status.
+#[derive(Default)]
+struct Answered {
+    meanings: Vec<String>,
+    content: BTreeMap<&'static str, Vec<Value>>,
+}
+
+impl Answered {
+    fn response(self, status: u16, is_limited: bool) -> Value {
+        let meanings: Vec<_> = self.meanings.into_iter().filter(|meaning| !meaning.is_empty()).collect();
+        let mut response = Map::from_iter([("description".to_owned(), json!(meanings.join(" ")))]);
+        let content: Map<_, _> = self
+            .content
+            .into_iter()
+            .map(|(media, mut schemas)| {
+                let last = schemas.pop().unwrap_or_default();
+                let schema = if schemas.is_empty() {
+                    last
+                } else {
+                    schemas.push(last);
+                    json!({ "anyOf": schemas })
+                };
+                (media.to_owned(), json!({ "schema": schema }))
+            })
+            .collect();
+        if !content.is_empty() {
+            response.insert("content".into(), Value::Object(content));
+        }
+        let headers = headers(status, is_limited);
+        if !headers.is_empty() {
+            response.insert("headers".into(), Value::Object(headers));
+        }
+        Value::Object(response)
+    }
+}
+
+/// What a client should read beside the body.
+fn headers(status: u16, is_limited: bool) -> Map<String, Value> {
+    let mut headers = Map::new();
+    let mut add = |name: &str, meaning: &str, kind: &str, is_required: bool| {
+        let header = json!({ "description": meaning, "required": is_required, "schema": { "type": kind } });
+        headers.insert(name.to_owned(), header);
+    };
+    if status == 401 {
+        add("WWW-Authenticate", "What is asked for (RFC 9110 §11.6.1).", "string", true);
+    }
+    if matches!(status, 429 | 503) {
+        add("Retry-After", "Seconds to wait.", "integer", true);
+    }
+    if is_limited && (status == 429 || status < 300) {
+        add("RateLimit-Policy", "What is allowed (draft-ietf-httpapi-ratelimit-headers-10).", "string", false);
+        add("RateLimit", "What is left of it.", "string", false);
+    }
+    headers
 }
 
 /// Its own refusals and those that follow from what it takes, by status.
 fn refusals<S>(route: &Route<S>, doc: &Doc) -> Vec<(u16, Vec<&'static str>)> {
     use ProblemCode as P;
     let mut codes = doc.problems.clone();
-    if doc.body.is_some() {
+    if doc.body.is_some() && !doc.has_own_refusals {
         codes.extend([P::InvalidJson, P::Validation, P::PayloadTooLarge, P::UnsupportedMediaType, P::RequestTimeout]);
     }
     if route.pattern.contains('{') {
@@ -265,12 +372,17 @@ fn refusals<S>(route: &Route<S>, doc: &Doc) -> Vec<(u16, Vec<&'static str>)> {
     match doc.access {
         Access::Public => {}
         Access::Token => codes.extend([P::MissingToken, P::InvalidToken, P::InvalidRequest]),
+        Access::App if doc.has_own_refusals => {}
         Access::App => codes.push(P::InvalidRequest),
     }
     if route.role.is_some() {
         codes.extend([P::MissingToken, P::InvalidToken, P::InvalidRequest, P::Forbidden, P::TooManyRequests]);
     }
-    if route.pattern.contains("{slug}") {
+    if !route.limits.is_empty() {
+        codes.push(P::TooManyRequests);
+    }
+    // On the public listener every route belongs to a tenant.
+    if route.role.is_none() || route.pattern.contains("{slug}") {
         codes.push(P::TenantNotFound);
     }
     codes.extend([P::Overloaded, P::DependencyUnavailable, P::Internal]);

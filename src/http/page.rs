@@ -57,13 +57,13 @@ pub fn notice(locale: Locale, title: &str, text: &str) -> String {
     page(locale, title, &format!("<p>{}</p>", HtmlEscape(text)))
 }
 
-/// A page with a table, and a link below it.
+/// A page with a table, and links below it.
 pub fn table<const N: usize>(
     locale: Locale,
     title: &str,
     head: &[&str; N],
     rows: &[[String; N]],
-    (href, link): (&str, &str),
+    links: &[(&str, &str)],
 ) -> String {
     let row = |tag: &str, cells: &[&str]| {
         let cells: Vec<_> = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", HtmlEscape(cell))).collect();
@@ -71,11 +71,13 @@ pub fn table<const N: usize>(
     };
     let head = row("th", head);
     let rows: Vec<_> = rows.iter().map(|cells| row("td", &cells.each_ref().map(String::as_str))).collect();
+    let link =
+        |(href, words): &(&str, &str)| format!("<p><a href=\"{}\">{}</a></p>", HtmlEscape(href), HtmlEscape(words));
+    let links: Vec<_> = links.iter().map(link).collect();
     let content = format!(
-        "<table>\n<thead>{head}</thead>\n<tbody>\n{}\n</tbody>\n</table>\n<p><a href=\"{}\">{}</a></p>",
+        "<table>\n<thead>{head}</thead>\n<tbody>\n{}\n</tbody>\n</table>\n{}",
         rows.join("\n"),
-        HtmlEscape(href),
-        HtmlEscape(link)
+        links.join("\n")
     );
     page(locale, title, &content)
 }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use crate::domain::fault::Fault;
+use crate::domain::session::ACR;
 use crate::domain::time::seconds_rounded_up;
 
 /// Requested of IANA by draft-ietf-httpapi-ratelimit-headers-10.
@@ -24,9 +25,6 @@ const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#
 
 /// Promised by a 429 or 503 that knows no better.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
-
-/// What a step-up asks for (RFC 9470 §3): any sign-in of ours, made anew. Mail is no factor.
-const STEP_UP_ACR: &str = "urn:guichet:aal1";
 
 struct Row {
     status: StatusCode,
@@ -326,7 +324,7 @@ impl Problem {
             format!(", error=\"{error}\", error_description=\"{description}\"")
         });
         let max_age = self.0.max_age.map(|age| {
-            let (acr, seconds) = (STEP_UP_ACR, age.as_secs());
+            let (acr, seconds) = (ACR, age.as_secs());
             format!(", acr_values=\"{acr}\", max_age=\"{seconds}\"")
         });
         let scope = self.0.scope.as_ref().map(|scope| format!(", scope=\"{scope}\""));

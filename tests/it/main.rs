@@ -7,6 +7,7 @@ mod architecture;
 mod clients;
 mod config;
 mod delivery;
+mod description;
 mod ephemeral;
 mod faults;
 mod flows;

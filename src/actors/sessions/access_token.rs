@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::crypto::jwt::{self, AccessTokenClaims, Audience};
 use crate::domain::app::FIRST_PARTY;
 use crate::domain::ids::OperationId;
-use crate::domain::session::Session;
+use crate::domain::session::{ACR, Session};
 use crate::entropy::Entropy;
 use crate::secret::SecretString;
 use crate::tenant::TenantContext;
@@ -53,6 +53,7 @@ pub(in crate::actors) async fn issue(
         sid: session.id,
         tid: tenant.slug().to_string(),
         amr: session.proof.amr().iter().map(|&method| method.to_owned()).collect(),
+        acr: Some(ACR.to_owned()),
         auth_time: session.authenticated_at,
         scope: None,
         test,

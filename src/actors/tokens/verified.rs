@@ -120,6 +120,7 @@ mod tests {
             sid: SessionId::random([2; 16]),
             tid: String::new(),
             amr: Vec::new(),
+            acr: None,
             auth_time: Timestamp::default(),
             scope: None,
             test: false,

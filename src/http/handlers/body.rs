@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors::accounts::SignedIn;
@@ -105,8 +106,24 @@ pub fn seconds_left(now: Timestamp, end: Timestamp, whole: Duration) -> u64 {
     seconds_rounded_up(now.until(end).min(whole))
 }
 
+/// The answer to a code that was sent: good for at most `life`, the next to be had after `cooldown` at
+/// most.
+#[must_use]
+pub fn code_sent(
+    now: Timestamp,
+    (expires, life): (Timestamp, Duration),
+    (resend, cooldown): (Timestamp, Duration),
+) -> Reply {
+    let body = CodeSentBody {
+        message: "Code sent",
+        expires_in: seconds_left(now, expires, life),
+        resend_in: seconds_left(now, resend, cooldown),
+    };
+    Reply::json(StatusCode::OK, &body).no_store()
+}
+
 /// A person as the two original APIs show one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum User {
     /// Registered with e-mail and password.
@@ -152,17 +169,42 @@ impl From<&Account> for User {
     }
 }
 
-#[derive(Serialize)]
-struct SignedInBody<'a> {
+/// A completed sign-in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignedIn")]
+pub struct SignedInBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'static str>,
+    /// An access token: a JWT (RFC 9068).
     token: &'a str,
+    /// Good once, for the next pair.
     refresh_token: &'a str,
+    /// `Bearer`.
     token_type: &'static str,
+    /// Seconds the access token lives.
     expires_in: u64,
+    /// To be shown as `X-Device-Id` by apps without a cookie jar, if this device is trusted from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_token: Option<&'a str>,
     user: User,
+}
+
+/// A code is on its way.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CodeSent")]
+pub struct CodeSentBody {
+    message: &'static str,
+    /// Seconds the code is good for.
+    expires_in: u64,
+    /// Seconds until another may be asked for.
+    resend_in: u64,
+}
+
+/// Something to tell a person, and nothing else.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+pub struct MessageBody<'a> {
+    message: &'a str,
 }
 
 /// The answer to a completed sign-in; a newly trusted device gets its cookie too.
@@ -221,5 +263,5 @@ pub fn with_device(reply: Reply, tenant: &TenantContext, token: Option<&SecretSt
 /// `{"message": …}` and nothing else.
 #[must_use]
 pub fn message(status: StatusCode, text: &str) -> Reply {
-    Reply::json(status, &serde_json::json!({ "message": text })).no_store()
+    Reply::json(status, &MessageBody { message: text }).no_store()
 }

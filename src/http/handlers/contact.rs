@@ -2,23 +2,54 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{body, phone};
+use super::body::{self, CodeSentBody, User};
+use super::{CODE, phone};
 use crate::actors::accounts::{ChangeContact, ChangeContactOutcome, ConfirmContact, ConfirmContactOutcome, tidy_code};
 use crate::actors::sessions::{Caller, FRESH};
 use crate::domain::contact::Contact;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::tenant::TenantContext;
 
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new()
+        .route(Method::POST, "/api/auth/contact/change", change)
+        .limited(CODE)
+        .describe(
+            Doc::new("me", "Change the address or number one signs in with")
+                .about("Sends a code to the new one; `confirm` takes it. Needs a sign-in of the last five minutes.")
+                .access(Access::Token)
+                .body::<ChangeBody>()
+                .answer::<CodeSentBody>(200, "A code is on its way to the new one.")
+                .problems(&[P::InvalidEmail, P::InvalidPhone, P::UserExists])
+                .problems(&[P::InsufficientUserAuthentication, P::Forbidden, P::AccountBusy]),
+        )
+        .route(Method::POST, "/api/auth/contact/confirm", confirm)
+        .limited(CODE)
+        .describe(
+            Doc::new("me", "Confirm the new address or number")
+                .about("Ends every other session.")
+                .access(Access::Token)
+                .body::<ConfirmBody>()
+                .answer::<ContactChanged>(200, "Changed.")
+                .problems(&[P::InvalidEmail, P::InvalidPhone, P::UserExists, P::InvalidCode, P::CodeExpired])
+                .problems(&[P::AccountDisabled, P::Forbidden, P::AccountBusy]),
+        )
+}
+
 /// One of the two.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewContact")]
 struct ChangeBody {
     email: Option<String>,
     phone: Option<String>,
@@ -40,7 +71,7 @@ fn refused(pointer: &'static str, code: &'static str, message: &'static str) -> 
 
 /// `POST /api/auth/contact/change`: 200 and a code on its way to the new contact, the same whoever has
 /// it (400 `user_exists` where the policy tells); needs a sign-in of the last five minutes; 429.
-pub(super) async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let locale = gate::client(&request, &tenant).locale;
     let caller = gate.caller(&tenant, &request).await?;
@@ -58,13 +89,7 @@ pub(super) async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     match gate.accounts.change_contact(ChangeContact { tenant, account: caller.account.id, contact, locale }).await? {
         ChangeContactOutcome::Sent { expires, resend } => {
-            let now = gate.clock.now();
-            let body = json!({
-                "message": "Code sent",
-                "expires_in": body::seconds_left(now, expires, policy.0.ttl),
-                "resend_in": body::seconds_left(now, resend, policy.1.cooldown),
-            });
-            Ok(Reply::json(StatusCode::OK, &body).no_store())
+            Ok(body::code_sent(gate.clock.now(), (expires, policy.0.ttl), (resend, policy.1.cooldown)))
         }
         ChangeContactOutcome::Wait { until } => Err(gate.wait(until)),
         ChangeContactOutcome::Exists => Err(ProblemCode::UserExists.into()),
@@ -81,16 +106,25 @@ fn is_own(caller: &Caller, contact: &Contact) -> bool {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ContactConfirmation")]
 struct ConfirmBody {
     email: Option<String>,
     phone: Option<String>,
+    /// As sent; a string, since it may begin with zeros.
     code: String,
+}
+
+/// The person as they are now.
+#[derive(Serialize, JsonSchema)]
+struct ContactChanged {
+    message: &'static str,
+    user: User,
 }
 
 /// `POST /api/auth/contact/confirm`: 200 with the person as they are now, and every other session ends;
 /// 400 `invalid_code` or `code_expired`.
-pub(super) async fn confirm(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn confirm(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let body: ConfirmBody = request.json().await?;
@@ -104,7 +138,7 @@ pub(super) async fn confirm(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     match gate.accounts.confirm_contact(ask).await? {
         ConfirmContactOutcome::Changed(account) => {
-            let body = json!({ "message": "Contact changed.", "user": body::User::from(&*account) });
+            let body = ContactChanged { message: "Contact changed.", user: User::from(&*account) };
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
         ConfirmContactOutcome::Refused(refusal) => Err(phone::refused(&gate, &refusal)),

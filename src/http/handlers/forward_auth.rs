@@ -24,11 +24,12 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::actors::tokens::{Genuine, Needs, Verdict};
-use crate::http::gate::{self, Gate, cookie_token};
+use crate::http::gate::{self, FORWARD_AUTH, Gate, cookie_token};
+use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::{self, Request, split_tenant};
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::tenant::TenantContext;
 
 static SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
@@ -75,6 +76,22 @@ impl<'u> Asked<'u> {
     }
 }
 
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new().any(FORWARD_AUTH, check).hot().recall(recall).last_word(finish).describe(
+        Doc::new("gateways", "Whether a request may pass, and whose it is")
+            .about("Any method. The tenant is that of the path, else the default; never one that a client names.")
+            .access(Access::Token)
+            .query("audience", "The token must be for it.")
+            .query("scope", "The token must have all of these, separated by spaces.")
+            .query("mode", "`strict`: never another status than 200, 401 and 403; the true one is in `X-Auth-Status`.")
+            .query("preflight", "`allow` or `forwarded`: CORS preflights pass without identity.")
+            .empty(200, "It may; `X-Auth-Subject`, `-Tenant`, `-Session`, `-Audience` and `-Scope` say whose it is.")
+            .problems(&[P::InsufficientScope]),
+    )
+}
+
 /// `ANY /forward-auth`: 200 with who it is; 401 with a challenge; 403 `insufficient_scope`; 503 while
 /// revocations are unknown.
 pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
@@ -92,7 +109,7 @@ pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer 
 }
 
 /// A token seen before that is still good: answered at once. Everything else is [`check`]'s.
-pub(super) fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
+fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
     let tenant = gate::tenant_of_gateway(&gate.tenants, split_tenant(uri.path()).0).ok()?;
     let token = token(&tenant, headers, uri).ok()??;
     let asked = Asked::of(uri);

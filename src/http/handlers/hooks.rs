@@ -6,14 +6,35 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
+use super::API;
 use crate::actors::senders::{ReceiptCall, ReceiptOutcome};
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::Doc;
 use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
+
+const HOOK: &str = "/hooks/{tenant}/{sender}";
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    let receipt_of = |summary| {
+        Doc::new("hooks", summary)
+            .about("Believed by the secret in the query and by the provider's signature, in whatever form it has.")
+            .empty(204, "Taken, whether or not there was news.")
+            .problems(&[ProblemCode::Forbidden, ProblemCode::PayloadTooLarge, ProblemCode::RequestTimeout])
+    };
+    Routes::new()
+        .route(Method::GET, HOOK, receipt)
+        .limited(API)
+        .describe(receipt_of("A provider's receipt, in the query"))
+        .route(Method::POST, HOOK, receipt)
+        .limited(API)
+        .describe(receipt_of("A provider's receipt"))
+}
 
 /// The tenant that a path of receipts names.
 #[must_use]
@@ -22,7 +43,7 @@ pub fn tenant_in_path(path: &str) -> Option<&str> {
 }
 
 /// `POST|GET /hooks/{tenant}/{sender}`: 204, whether or not there was news; 404; 403.
-pub(super) async fn receipt(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn receipt(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let sender = request.param("sender").unwrap_or_default().to_owned();
     if request.param("tenant") != Some(&**tenant.slug()) {

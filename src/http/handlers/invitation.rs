@@ -2,26 +2,56 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::body;
+use super::body::{self, MessageBody};
 use super::password::{form, refusal};
 use super::registration::{dead_link, link_token, locale};
+use super::{API, LOGIN};
 use crate::actors::accounts::{ResetPassword, ResetPasswordOutcome};
 use crate::domain::locale::Locale;
 use crate::domain::password::normalise;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::Doc;
 use crate::http::page;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::secret::{ExposeSecret as _, SecretString};
 
+const INVITATION: &str = "/api/auth/invitation/{token}";
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new()
+        .route(Method::GET, INVITATION, invitation_page)
+        .limited(API)
+        .describe(
+            Doc::new("email", "The page behind an invitation")
+                .about("Changes nothing.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink]),
+        )
+        .route(Method::POST, INVITATION, accept)
+        .limited(LOGIN)
+        .describe(
+            Doc::new("email", "Follow an invitation: choose the first password")
+                .body_as::<AcceptBody>(&["application/json", "application/x-www-form-urlencoded"])
+                .answer::<MessageBody<'static>>(200, "Set.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink, P::InvalidRequest, P::AccountBusy]),
+        )
+}
+
 /// `GET /api/auth/invitation/{token}`: the page a mailed link opens; it changes nothing.
-pub(super) async fn invitation_page(gate: Arc<Gate>, request: Request) -> Answer {
+async fn invitation_page(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let token = link_token(&request);
     if !gate.accounts.invitation_is_live(&tenant, &token).await? {
@@ -30,14 +60,16 @@ pub(super) async fn invitation_page(gate: Arc<Gate>, request: Request) -> Answer
     Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token, None)).no_store())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "FirstPassword")]
 struct AcceptBody {
+    #[schemars(with = "String")]
     password: SecretString,
 }
 
 /// `POST /api/auth/invitation/{token}`: sets the first password and proves the address; what the page
 /// posts, or JSON from an app; 400 `invalid_link`, or `validation` with the link unspent.
-pub(super) async fn accept(gate: Arc<Gate>, request: Request) -> Answer {
+async fn accept(gate: Arc<Gate>, request: Request) -> Answer {
     let media = request.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
     if media.starts_with("application/x-www-form-urlencoded") {
         accept_form(gate, request).await

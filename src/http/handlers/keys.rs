@@ -2,20 +2,60 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, ORIGIN, VARY};
+use http::{HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::domain::signing_key::JWKS_MAX_AGE;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::Doc;
 use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    Routes::new()
+        .route(Method::GET, "/.well-known/jwks.json", jwks)
+        .describe(
+            Doc::new("oauth", "The keys that access tokens are signed with (RFC 7517)")
+                .header("If-None-Match", "The `ETag` that is known already.")
+                .answer_as::<KeySet>(200, "application/jwk-set+json", "All of them.")
+                .empty(304, "The same as before."),
+        )
+        .route(Method::GET, "/.well-known/oauth-authorization-server", metadata)
+        .describe(Doc::new("oauth", "Where the endpoints are (RFC 8414)").answer::<Metadata>(200, "There."))
+}
+
+/// A JWK set, which the keyring writes.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "stands for a document that is made elsewhere")]
+struct KeySet {
+    keys: Vec<Map<String, Value>>,
+}
+
+/// RFC 8414 §2.
+#[derive(Serialize, JsonSchema)]
+struct Metadata<'a> {
+    issuer: &'a str,
+    token_endpoint: String,
+    jwks_uri: String,
+    introspection_endpoint: String,
+    revocation_endpoint: String,
+    token_endpoint_auth_methods_supported: &'static [&'static str],
+    introspection_endpoint_auth_methods_supported: &'static [&'static str],
+    revocation_endpoint_auth_methods_supported: &'static [&'static str],
+    grant_types_supported: [&'static str; 1],
+    /// Required even where there is no authorization endpoint.
+    response_types_supported: [&'static str; 0],
+}
 
 /// `GET /.well-known/jwks.json` (RFC 7517 §8.5). A key is published for twice the time it may be
 /// cached before it signs.
-pub(super) async fn jwks(gate: Arc<Gate>, request: Request) -> Answer {
+async fn jwks(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let keys = gate.sessions.public_keys(&tenant).await?;
     let is_known = request.header(&IF_NONE_MATCH).is_some_and(|known| matches_tag(known, &keys.etag));
@@ -25,34 +65,35 @@ pub(super) async fn jwks(gate: Arc<Gate>, request: Request) -> Answer {
         Reply::typed(StatusCode::OK, "application/jwk-set+json", keys.document)
     };
     let etag = HeaderValue::try_from(keys.etag).map_err(|_| ProblemCode::Internal)?;
-    Ok(reply.with_header(CACHE_CONTROL, cacheable()?).with_header(ETAG, etag))
+    Ok(cacheable(reply)?.with_header(ETAG, etag))
 }
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414), under the tenant's path or before it.
-pub(super) async fn metadata(_gate: Arc<Gate>, request: Request) -> Answer {
+async fn metadata(_gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let issuer = tenant.issuer();
-    let secret = ["client_secret_basic", "client_secret_post"];
-    let secret_or_none = ["client_secret_basic", "client_secret_post", "none"];
-    let document = json!({
-        "issuer": issuer,
-        "token_endpoint": format!("{issuer}/oauth/token"),
-        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
-        "revocation_endpoint": format!("{issuer}/oauth/revoke"),
-        "token_endpoint_auth_methods_supported": secret_or_none,
-        "introspection_endpoint_auth_methods_supported": secret,
-        "revocation_endpoint_auth_methods_supported": secret_or_none,
-        "grant_types_supported": ["refresh_token"],
-        // Required even where there is no authorization endpoint.
-        "response_types_supported": [],
-    });
-    Ok(Reply::json(StatusCode::OK, &document).with_header(CACHE_CONTROL, cacheable()?))
+    let secret = &["client_secret_basic", "client_secret_post"];
+    let secret_or_none = &["client_secret_basic", "client_secret_post", "none"];
+    let document = Metadata {
+        issuer,
+        token_endpoint: format!("{issuer}/oauth/token"),
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        introspection_endpoint: format!("{issuer}/oauth/introspect"),
+        revocation_endpoint: format!("{issuer}/oauth/revoke"),
+        token_endpoint_auth_methods_supported: secret_or_none,
+        introspection_endpoint_auth_methods_supported: secret,
+        revocation_endpoint_auth_methods_supported: secret_or_none,
+        grant_types_supported: ["refresh_token"],
+        response_types_supported: [],
+    };
+    Ok(cacheable(Reply::json(StatusCode::OK, &document))?)
 }
 
-fn cacheable() -> Result<HeaderValue, ProblemCode> {
+/// May be kept and shared, but not between pages of different origins: what one may read says so itself.
+fn cacheable(reply: Reply) -> Result<Reply, ProblemCode> {
     let cache = format!("public, max-age={}, stale-while-revalidate=60", JWKS_MAX_AGE.as_secs());
-    HeaderValue::try_from(cache).map_err(|_| ProblemCode::Internal)
+    let cache = HeaderValue::try_from(cache).map_err(|_| ProblemCode::Internal)?;
+    Ok(reply.with_header(CACHE_CONTROL, cache).with_header(VARY, HeaderValue::from_name(ORIGIN)))
 }
 
 /// Whether one of the tags is ours; the weak comparison of RFC 9110 §13.1.2.

@@ -2,26 +2,108 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use serde_json::{Value, json};
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::API;
 use super::body::{self, User};
 use crate::actors::sessions::FRESH;
+use crate::domain::device::DeviceKind;
+use crate::domain::ids::{DeviceId, SessionId};
+use crate::domain::session::Session;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    let of_a_person = |summary| Doc::new("me", summary).access(Access::Token);
+    Routes::new()
+        .route(Method::GET, "/api/auth/me", show)
+        .limited(API)
+        .describe(of_a_person("Who one is").answer::<User>(200, "The person."))
+        .route(Method::DELETE, "/api/auth/me", erase)
+        .limited(API)
+        .describe(
+            of_a_person("Erase oneself")
+                .about("Needs a sign-in of the last five minutes.")
+                .empty(204, "Gone.")
+                .problems(&[P::InsufficientUserAuthentication, P::Forbidden]),
+        )
+        .route(Method::GET, "/api/auth/sessions", sessions)
+        .limited(API)
+        .describe(of_a_person("Where one is signed in").answer::<SessionList>(200, "Newest first."))
+        .route(Method::DELETE, "/api/auth/sessions", end_sessions)
+        .limited(API)
+        .describe(of_a_person("End every session").empty(204, "Ended, this one too.").problems(&[P::Forbidden]))
+        .route(Method::DELETE, "/api/auth/sessions/{id}", end_session)
+        .limited(API)
+        .describe(of_a_person("End a session").empty(204, "Ended.").problems(&[P::Forbidden]))
+        .route(Method::GET, "/api/auth/devices", devices)
+        .limited(API)
+        .describe(of_a_person("Which devices one trusts").answer::<DeviceList>(200, "All of them."))
+        .route(Method::DELETE, "/api/auth/devices/{id}", forget_device)
+        .limited(API)
+        .describe(
+            of_a_person("Trust a device no longer")
+                .empty(204, "Forgotten, and its sessions ended.")
+                .problems(&[P::Forbidden]),
+        )
+}
+
+/// One sign-in.
+#[derive(Serialize, JsonSchema)]
+struct SessionItem {
+    #[schemars(with = "String")]
+    id: SessionId,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// The app it belongs to.
+    client_id: String,
+    user_agent: Option<String>,
+    created_at: String,
+    last_used_at: String,
+    expires_at: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SessionList {
+    sessions: Vec<SessionItem>,
+}
+
+/// One trusted device.
+#[derive(Serialize, JsonSchema)]
+struct DeviceItem {
+    #[schemars(with = "String")]
+    id: DeviceId,
+    /// Whether it is the one that asks.
+    current: bool,
+    #[schemars(with = "String")]
+    kind: DeviceKind,
+    user_agent: Option<String>,
+    created_at: String,
+    last_seen_at: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DeviceList {
+    devices: Vec<DeviceItem>,
+}
 
 /// `GET /api/auth/me`: 200 with the person.
-pub(super) async fn show(gate: Arc<Gate>, request: Request) -> Answer {
+async fn show(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     Ok(Reply::json(StatusCode::OK, &User::from(&caller.account)).no_store())
 }
 
 /// `DELETE /api/auth/me`: erases the person; needs a sign-in of the last five minutes.
-pub(super) async fn erase(gate: Arc<Gate>, request: Request) -> Answer {
+async fn erase(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     if !caller.is_fresh(gate.clock.now()) {
@@ -32,29 +114,25 @@ pub(super) async fn erase(gate: Arc<Gate>, request: Request) -> Answer {
 }
 
 /// `GET /api/auth/sessions`: where the person is signed in, newest first.
-pub(super) async fn sessions(gate: Arc<Gate>, request: Request) -> Answer {
+async fn sessions(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let sessions = gate.sessions.list(&tenant, caller.account.id).await?;
-    let sessions: Vec<Value> = sessions
-        .iter()
-        .map(|session| {
-            json!({
-                "id": session.id,
-                "current": session.id == caller.session.id,
-                "client_id": session.client_id,
-                "user_agent": session.label,
-                "created_at": session.authenticated_at.to_rfc3339(),
-                "last_used_at": session.refreshed_at.to_rfc3339(),
-                "expires_at": session.expires_at.to_rfc3339(),
-            })
-        })
-        .collect();
-    Ok(Reply::json(StatusCode::OK, &json!({ "sessions": sessions })).no_store())
+    let item = |session: Session| SessionItem {
+        id: session.id,
+        current: session.id == caller.session.id,
+        client_id: session.client_id,
+        user_agent: session.label,
+        created_at: session.authenticated_at.to_rfc3339(),
+        last_used_at: session.refreshed_at.to_rfc3339(),
+        expires_at: session.expires_at.to_rfc3339(),
+    };
+    let list = SessionList { sessions: sessions.into_iter().map(item).collect() };
+    Ok(Reply::json(StatusCode::OK, &list).no_store())
 }
 
 /// `DELETE /api/auth/sessions`: ends them all, this one too.
-pub(super) async fn end_sessions(gate: Arc<Gate>, request: Request) -> Answer {
+async fn end_sessions(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     gate.sessions.end_all(&tenant, caller.account.id).await?;
@@ -62,7 +140,7 @@ pub(super) async fn end_sessions(gate: Arc<Gate>, request: Request) -> Answer {
 }
 
 /// `DELETE /api/auth/sessions/{id}`: ends one of the person's own; anything else is 404.
-pub(super) async fn end_session(gate: Arc<Gate>, request: Request) -> Answer {
+async fn end_session(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let id = request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)?;
@@ -74,28 +152,23 @@ pub(super) async fn end_session(gate: Arc<Gate>, request: Request) -> Answer {
 }
 
 /// `GET /api/auth/devices`: which devices the person trusts.
-pub(super) async fn devices(gate: Arc<Gate>, request: Request) -> Answer {
+async fn devices(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let devices = gate.sessions.devices(&tenant, caller.account.id).await?;
-    let devices: Vec<Value> = devices
-        .iter()
-        .map(|device| {
-            json!({
-                "id": device.known.id,
-                "current": Some(device.known.id) == caller.session.device,
-                "kind": device.known.kind,
-                "user_agent": device.label,
-                "created_at": device.created_at.to_rfc3339(),
-                "last_seen_at": device.last_seen_at.to_rfc3339(),
-            })
-        })
-        .collect();
-    Ok(Reply::json(StatusCode::OK, &json!({ "devices": devices })).no_store())
+    let items = devices.into_iter().map(|device| DeviceItem {
+        id: device.known.id,
+        current: Some(device.known.id) == caller.session.device,
+        kind: device.known.kind,
+        user_agent: device.label,
+        created_at: device.created_at.to_rfc3339(),
+        last_seen_at: device.last_seen_at.to_rfc3339(),
+    });
+    Ok(Reply::json(StatusCode::OK, &DeviceList { devices: items.collect() }).no_store())
 }
 
 /// `DELETE /api/auth/devices/{id}`: trusts it no longer and ends its sessions.
-pub(super) async fn forget_device(gate: Arc<Gate>, request: Request) -> Answer {
+async fn forget_device(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let id = request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)?;

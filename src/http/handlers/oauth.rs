@@ -6,21 +6,128 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Introspection, OAuthClient, RefreshOutcome};
 use crate::actors::tokens::Genuine;
+use crate::domain::session::ACR;
 use crate::domain::time::seconds_rounded_up;
 use crate::http::body::Form;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    Routes::new()
+        .route(Method::POST, "/oauth/token", token)
+        .limited(REFRESH)
+        .describe(
+            of_oauth::<TokenForm>("Trade a refresh token for a new pair (RFC 6749 §6)")
+                .answer::<TokenPair<'static>>(200, "A new pair."),
+        )
+        .route(Method::POST, "/oauth/introspect", introspect)
+        .limited(INTROSPECT)
+        .describe(
+            of_oauth::<TokenOfClient>("What a token is (RFC 7662)")
+                .about("Any app of the tenant may ask about any token of it.")
+                .answer::<Told>(200, "What it is, or that it is none."),
+        )
+        .route(Method::POST, "/oauth/revoke", revoke)
+        .limited(REFRESH)
+        .describe(
+            of_oauth::<TokenOfClient>("End a token's session (RFC 7009)").empty(200, "Ended, or not known anyway."),
+        )
+}
+
+/// An endpoint that takes a form of an app and refuses as RFC 6749 §5.2 says.
+fn of_oauth<T: JsonSchema>(summary: &'static str) -> Doc {
+    Doc::new("oauth", summary).access(Access::App).form::<T>().refuses_as::<OAuthError>(&[
+        (400, "invalid_request, invalid_grant, invalid_scope, unsupported_grant_type"),
+        (401, "invalid_client"),
+        (408, "invalid_request"),
+        (413, "invalid_request"),
+        (500, "server_error"),
+        (503, "temporarily_unavailable"),
+    ])
+}
+
+/// RFC 6749 §5.2.
+#[derive(Serialize, JsonSchema)]
+struct OAuthError {
+    error: &'static str,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "forms are read member by member")]
+struct TokenForm {
+    /// `refresh_token`.
+    grant_type: String,
+    refresh_token: String,
+    /// Where there is no `Authorization`.
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "forms are read member by member")]
+struct TokenOfClient {
+    /// An access token or a refresh token.
+    token: String,
+    token_type_hint: Option<String>,
+    /// Where there is no `Authorization`.
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct TokenPair<'a> {
+    access_token: &'a str,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds the access token lives.
+    expires_in: u64,
+    refresh_token: &'a str,
+}
+
+/// What a token is; of one that is not good here, that and nothing more.
+#[derive(JsonSchema)]
+#[schemars(rename = "Introspection")]
+#[expect(dead_code, reason = "stands for a token's own claims")]
+struct Told {
+    active: bool,
+    #[schemars(default)]
+    token_type: String,
+    #[schemars(default)]
+    client_id: String,
+    #[schemars(default)]
+    sub: String,
+    #[schemars(default)]
+    sid: String,
+    #[schemars(default)]
+    iss: String,
+    #[schemars(default)]
+    aud: Value,
+    #[schemars(default)]
+    scope: String,
+    #[schemars(default)]
+    acr: String,
+    #[schemars(default)]
+    iat: i64,
+    #[schemars(default)]
+    exp: i64,
+    #[schemars(default)]
+    auth_time: i64,
+}
 
 /// Why an endpoint refuses.
 enum Refusal {
@@ -60,7 +167,7 @@ impl Refusal {
             Self::Failed(Failure::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
             Self::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         };
-        let reply = Reply::json(status, &json!({ "error": error })).no_store();
+        let reply = Reply::json(status, &OAuthError { error }).no_store();
         match self {
             Self::Client => {
                 let challenge = format!("Basic realm=\"{} clients\", charset=\"UTF-8\"", tenant.slug());
@@ -78,7 +185,7 @@ impl Refusal {
 }
 
 /// `POST /oauth/token`: 200 with a new pair; 400 `invalid_grant`, 401 `invalid_client`.
-pub(super) async fn token(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn token(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let answer = refresh(&gate, &tenant, &mut request).await;
     Ok(answer.unwrap_or_else(|refusal| refusal.into_reply(&tenant)))
@@ -99,12 +206,12 @@ async fn refresh(gate: &Gate, tenant: &TenantContext, request: &mut Request) -> 
     let presented = member(&form, "refresh_token")?;
     match gate.sessions.refresh(tenant, &client.id, &presented).await? {
         RefreshOutcome::Refreshed { token, refresh_token, expires_in } => {
-            let body = json!({
-                "access_token": token.expose_secret(),
-                "token_type": "Bearer",
-                "expires_in": expires_in,
-                "refresh_token": refresh_token.expose_secret(),
-            });
+            let body = TokenPair {
+                access_token: token.expose_secret(),
+                token_type: "Bearer",
+                expires_in,
+                refresh_token: refresh_token.expose_secret(),
+            };
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
         RefreshOutcome::Invalid => Err(INVALID_GRANT),
@@ -113,7 +220,7 @@ async fn refresh(gate: &Gate, tenant: &TenantContext, request: &mut Request) -> 
 
 /// `POST /oauth/introspect`: 200 with what a token is, or `{"active":false}`; any app of the tenant may
 /// ask about any token of it.
-pub(super) async fn introspect(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn introspect(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let answer = look_into(&gate, &tenant, &mut request).await;
     Ok(answer.unwrap_or_else(|refusal| refusal.into_reply(&tenant)))
@@ -136,6 +243,7 @@ async fn look_into(gate: &Gate, tenant: &TenantContext, request: &mut Request) -
             "iss": tenant.issuer(),
             "iat": session.refreshed_at.as_secs(),
             "exp": session.expires_at.as_secs(),
+            "acr": ACR,
             "auth_time": session.authenticated_at.as_secs(),
         }),
     };
@@ -155,7 +263,7 @@ fn active(genuine: &Genuine) -> Value {
 }
 
 /// `POST /oauth/revoke`: 200 and nothing more, also for a token nobody knows.
-pub(super) async fn revoke(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn revoke(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let answer = end(&gate, &tenant, &mut request).await;
     Ok(answer.unwrap_or_else(|refusal| refusal.into_reply(&tenant)))

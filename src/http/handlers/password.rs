@@ -2,32 +2,94 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::body;
+use super::body::{self, MessageBody};
 use super::registration::{dead_link, link_request, link_token, locale};
+use super::{API, CODE, LOGIN};
 use crate::actors::accounts::{
     ChangePassword, ChangePasswordOutcome, LinkRequestOutcome, ResetPassword, ResetPasswordOutcome,
 };
 use crate::domain::locale::Locale;
 use crate::domain::password::{PasswordProblem, normalise};
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::{Access, Doc};
 use crate::http::page::{self, ResetForm};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
-#[derive(Deserialize)]
+const FORM: &str = "/api/auth/password/reset/{token}";
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new()
+        .route(Method::POST, "/api/auth/password/forgot", forgot)
+        .limited(CODE)
+        .describe(
+            Doc::new("password", "Have a link mailed that sets a new password")
+                .body::<ForgotBody>()
+                .answer::<MessageBody<'static>>(200, "The same whether there is such an account.")
+                .problems(&[P::InvalidEmail, P::AccountBusy]),
+        )
+        .route(Method::POST, "/api/auth/password/reset", reset)
+        .limited(LOGIN)
+        .describe(
+            Doc::new("password", "Set a new password by the mailed link")
+                .about("Ends every session and any lock.")
+                .body::<ResetBody>()
+                .answer::<MessageBody<'static>>(200, "Set.")
+                .problems(&[P::InvalidLink, P::AccountBusy]),
+        )
+        .route(Method::GET, FORM, reset_page)
+        .limited(API)
+        .describe(
+            Doc::new("password", "The page behind the mailed link")
+                .about("Changes nothing.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink]),
+        )
+        .route(Method::POST, FORM, reset_by_form)
+        .limited(LOGIN)
+        .describe(Doc::new("password", "What that page posts").form::<NewPassword>().page(200).page(400).problems(&[
+            P::InvalidLink,
+            P::InvalidRequest,
+            P::AccountBusy,
+        ]))
+        .route(Method::POST, "/api/auth/password/change", change)
+        .limited(LOGIN)
+        .describe(
+            Doc::new("password", "Change the password")
+                .about("Ends every other session. A wrong current password counts like a failed log-in.")
+                .access(Access::Token)
+                .body::<ChangeBody>()
+                .answer::<MessageBody<'static>>(200, "Changed.")
+                .problems(&[P::InvalidCredentials, P::AccountLocked, P::Forbidden, P::AccountBusy]),
+        )
+}
+
+/// What a page with a password's field posts.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "forms are read member by member")]
+pub(super) struct NewPassword {
+    password: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ForgottenPassword")]
 struct ForgotBody {
     email: String,
 }
 
 /// `POST /api/auth/password/forgot`: 200, the same whether there is such an account; 429.
-pub(super) async fn forgot(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn forgot(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: ForgotBody = request.json().await?;
     let ask = link_request(tenant, &request, &body.email)?;
@@ -41,15 +103,19 @@ pub(super) async fn forgot(gate: Arc<Gate>, mut request: Request) -> Answer {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PasswordReset")]
 struct ResetBody {
+    /// From the mailed link.
+    #[schemars(with = "String")]
     token: SecretString,
+    #[schemars(with = "String")]
     #[serde(alias = "new_password", alias = "newPassword")]
     password: SecretString,
 }
 
 /// `POST /api/auth/password/reset`: 200; 400 `invalid_link`, or `validation` with the link unspent.
-pub(super) async fn reset(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn reset(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: ResetBody = request.json().await?;
     let password = body::password(body.password.expose_secret(), "/password")?;
@@ -64,7 +130,7 @@ pub(super) async fn reset(gate: Arc<Gate>, mut request: Request) -> Answer {
 }
 
 /// `GET /api/auth/password/reset/{token}`: the page a mailed link opens; it changes nothing.
-pub(super) async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
+async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let token = link_token(&request);
     if !gate.accounts.reset_is_live(&tenant, &token).await? {
@@ -96,7 +162,7 @@ pub(super) fn refusal(problem: PasswordProblem, locale: Locale) -> String {
 }
 
 /// `POST /api/auth/password/reset/{token}`: what that page posts.
-pub(super) async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let (token, locale) = (link_token(&request), locale(&tenant, &request));
     let posted = request.form().await?;
@@ -123,17 +189,20 @@ pub(super) async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answ
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PasswordChange")]
 struct ChangeBody {
+    #[schemars(with = "String")]
     #[serde(alias = "currentPassword")]
     current_password: SecretString,
+    #[schemars(with = "String")]
     #[serde(alias = "newPassword")]
     new_password: SecretString,
 }
 
 /// `POST /api/auth/password/change`: 200, and every other session ends; 400 `invalid_credentials`
 /// counts like a failed log-in.
-pub(super) async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let client = gate::client(&request, &tenant);
     let caller = gate.caller(&tenant, &request).await?;

@@ -3,30 +3,80 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::body;
+use super::body::{self, MessageBody};
+use super::{API, CODE, REGISTER};
 use crate::actors::accounts::{LinkRequest, LinkRequestOutcome, RegisterEmail, RegisterEmailOutcome};
 use crate::domain::contact::{EmailAddress, PhoneNumber};
 use crate::domain::locale::Locale;
 use crate::domain::password;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::Doc;
 use crate::http::page;
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
-#[derive(Deserialize)]
+const VERIFY: &str = "/api/auth/verify/{token}";
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new()
+        .route(Method::POST, "/api/auth/register", register)
+        .limited(REGISTER)
+        .describe(
+            Doc::new("email", "Register with e-mail and password")
+                .about("A verification link is mailed; this device is trusted.")
+                .body::<RegisterBody>()
+                .answer::<Registered<'static>>(201, "Registered, or (profile asvs-l1) as if.")
+                .problems(&[P::UserExists, P::UnknownClient, P::AccountBusy]),
+        )
+        .route(Method::GET, VERIFY, verify_by_get)
+        .limited(API)
+        .describe(
+            Doc::new("email", "Follow a verification link")
+                .about("A browser (`Accept: text/html`) gets a page whose button posts; for others this proves the address.")
+                .answer::<MessageBody<'static>>(200, "Proven, or a page to confirm.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink, P::AccountBusy]),
+        )
+        .route(Method::POST, VERIFY, verify)
+        .limited(API)
+        .describe(
+            Doc::new("email", "Prove an address by its mailed link")
+                .answer::<MessageBody<'static>>(200, "Proven.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink, P::AccountBusy]),
+        )
+        .route(Method::POST, "/api/auth/resend-verification", resend)
+        .limited(CODE)
+        .describe(
+            Doc::new("email", "Have another verification link mailed")
+                .body::<ResendBody>()
+                .answer::<MessageBody<'static>>(200, "The same whether there was something to send.")
+                .problems(&[P::InvalidEmail, P::AccountBusy]),
+        )
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "EmailRegistration")]
 struct RegisterBody {
     username: String,
     email: String,
+    #[schemars(with = "String")]
     password: SecretString,
+    /// Kept as given.
     #[serde(rename = "phoneNumber")]
     phone_number: Option<String>,
+    /// Only looked up: registering gives no token.
     client_id: Option<String>,
 }
 
@@ -62,9 +112,17 @@ fn phone_as_given(typed: &str, tenant: &TenantContext) -> Result<String, FieldEr
     }
 }
 
+/// A verification link is on its way.
+#[derive(Serialize, JsonSchema)]
+struct Registered<'a> {
+    message: &'static str,
+    /// To be shown as `X-Device-Id` by apps without a cookie jar.
+    device_token: &'a str,
+}
+
 /// `POST /api/auth/register`: 201, and a verification link is mailed; 400 with `errors`;
 /// 400 `user_exists` where the policy tells.
-pub(super) async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: RegisterBody = request.json().await?;
     // Registering gives no token, but a misspelt app is told at once.
@@ -73,10 +131,10 @@ pub(super) async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     match gate.accounts.register_email(command).await? {
         RegisterEmailOutcome::Accepted { device_token } => {
-            let body = json!({
-                "message": "User registered successfully. Please check your email to verify your account.",
-                "device_token": device_token.expose_secret(),
-            });
+            let body = Registered {
+                message: "User registered successfully. Please check your email to verify your account.",
+                device_token: device_token.expose_secret(),
+            };
             let reply = Reply::json(StatusCode::CREATED, &body).no_store();
             Ok(body::with_device(reply, &tenant, Some(&device_token)))
         }
@@ -89,7 +147,7 @@ pub(super) async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
 
 /// `GET /api/auth/verify/{token}`: a browser gets a page whose button posts, so that scanners of
 /// mail consume nothing; other callers verify, as in the original API. HEAD never acts.
-pub(super) async fn verify_by_get(gate: Arc<Gate>, request: Request) -> Answer {
+async fn verify_by_get(gate: Arc<Gate>, request: Request) -> Answer {
     if !request.accepts_html() && request.method() != Method::HEAD {
         return verify(gate, request).await;
     }
@@ -109,7 +167,7 @@ pub(super) async fn verify_by_get(gate: Arc<Gate>, request: Request) -> Answer {
 }
 
 /// `POST /api/auth/verify/{token}`: proves the address.
-pub(super) async fn verify(gate: Arc<Gate>, request: Request) -> Answer {
+async fn verify(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     if !gate.accounts.verify_email(&tenant, &link_token(&request)).await? {
         return dead_link(&tenant, &request);
@@ -146,13 +204,14 @@ pub(super) fn locale(tenant: &TenantContext, request: &Request) -> Locale {
     request.accept_language().unwrap_or(tenant.policy().locale)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "LinkRequest")]
 struct ResendBody {
     email: String,
 }
 
 /// `POST /api/auth/resend-verification`: 200, the same whether there was something to send; 429.
-pub(super) async fn resend(gate: Arc<Gate>, mut request: Request) -> Answer {
+async fn resend(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let body: ResendBody = request.json().await?;
     let ask = link_request(tenant, &request, &body.email)?;

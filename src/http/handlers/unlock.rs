@@ -2,19 +2,48 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
-use super::body;
+use super::body::{self, MessageBody};
 use super::registration::{dead_link, link_token, locale};
+use super::{API, LOGIN};
 use crate::domain::locale::Locale;
 use crate::http::gate::{self, Gate};
+use crate::http::openapi::Doc;
 use crate::http::page;
+use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::router::Answer;
+use crate::http::router::{Answer, Routes};
+
+const UNLOCK: &str = "/api/auth/unlock/{token}";
+
+/// The rows of this file.
+pub(super) fn routes() -> Routes<Gate> {
+    use ProblemCode as P;
+    Routes::new()
+        .route(Method::GET, UNLOCK, unlock_page)
+        .limited(API)
+        .describe(
+            Doc::new("email", "The page behind the link in a lock's mail")
+                .about("Changes nothing.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink]),
+        )
+        .route(Method::POST, UNLOCK, unlock)
+        .limited(LOGIN)
+        .describe(
+            Doc::new("email", "End a lock by the link in its mail")
+                .answer::<MessageBody<'static>>(200, "Unlocked.")
+                .page(200)
+                .page(400)
+                .problems(&[P::InvalidLink, P::AccountBusy]),
+        )
+}
 
 /// `GET /api/auth/unlock/{token}`: the page a mailed link opens. It changes nothing, whoever asks.
-pub(super) async fn unlock_page(gate: Arc<Gate>, request: Request) -> Answer {
+async fn unlock_page(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     if !gate.accounts.unlock_is_live(&tenant, &link_token(&request)).await? {
         return dead_link(&tenant, &request);
@@ -27,7 +56,7 @@ pub(super) async fn unlock_page(gate: Arc<Gate>, request: Request) -> Answer {
 }
 
 /// `POST /api/auth/unlock/{token}`: ends the lock on unknown devices; 400 `invalid_link`.
-pub(super) async fn unlock(gate: Arc<Gate>, request: Request) -> Answer {
+async fn unlock(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     if !gate.accounts.unlock_by_link(&tenant, &link_token(&request)).await? {
         return dead_link(&tenant, &request);

@@ -171,7 +171,12 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
 
         let answer = match inner.admission.admit() {
             // Before anything is looked up: refusing must stay cheap.
-            None => Err(ProblemCode::Overloaded.into()),
+            None => {
+                if asked.is_some() {
+                    inner.name_tenant(request, &mut trace);
+                }
+                Err(ProblemCode::Overloaded.into())
+            }
             // A panic inside costs one 500; the deadline ends handlers that wait for too long.
             Some(_permit) => panics::caught(inner.in_time(&found, request, &mut trace)).await,
         };
@@ -207,6 +212,13 @@ impl<S: Send + Sync + 'static> Inner<S> {
         let id = request_id::of(&parts.headers, origin, &self.surroundings);
         let payload = if body.is_end_stream() { Payload::Read(Bytes::new()) } else { Payload::Unread(body) };
         (Request::new(parts, payload, self.limits.body, origin, id), origin)
+    }
+
+    /// For a refusal that a page of another origin must be able to read; a look into memory.
+    fn name_tenant(&self, mut request: Request, trace: &mut Trace) {
+        if self.hooks.before(&mut request).is_ok() {
+            trace.belongs_to(request.tenant_slug().cloned());
+        }
     }
 
     async fn in_time(&self, found: &Found<'_, '_, S>, request: Request, trace: &mut Trace) -> Answer {

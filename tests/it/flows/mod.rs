@@ -10,6 +10,7 @@ mod account_enumeration;
 mod apps;
 mod bad_input;
 mod contact_change;
+mod cross_origin;
 mod drain_and_restart;
 mod email_sign_in;
 mod key_rotation;

@@ -172,10 +172,11 @@ async fn introspection_tells_an_app_what_a_token_is(gateway: Gateway) {
 
         let form = [("token", tokens.refresh.as_str()), ("token_type_hint", hint)];
         let told = app.post(door, "/oauth/introspect", &form).await.expect(200);
-        let members = ["active", "auth_time", "client_id", "exp", "iat", "iss", "sid", "sub"];
+        let members = ["acr", "active", "auth_time", "client_id", "exp", "iat", "iss", "sid", "sub"];
         assert_eq!(told.members(), members, "{hint}");
         assert_eq!((&told["sub"], &told["sid"], &told["iss"]), (&said["sub"], &said["sid"], &said["iss"]));
         assert_eq!((&told["active"], &told["client_id"]), (&json!(true), &json!("first-party")));
+        assert_eq!((&told["acr"], &told["auth_time"]), (&said["acr"], &said["auth_time"]));
     }
     refused(app.post(door, "/oauth/introspect", &[]), 400, "invalid_request").await;
 }

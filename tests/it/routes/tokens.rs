@@ -66,14 +66,15 @@ async fn a_token_says_what_it_must_and_nothing_of_the_person(gateway: Gateway) {
 
             let mut members: Vec<_> = said.as_object().unwrap().keys().map(String::as_str).collect();
             members.sort_unstable();
-            let expected = ["amr", "aud", "auth_time", "client_id", "exp", "iat", "iss", "jti", "sid", "sub", "tid"];
+            let expected =
+                ["acr", "amr", "aud", "auth_time", "client_id", "exp", "iat", "iss", "jti", "sid", "sub", "tid"];
             assert_eq!(members, expected);
             assert_eq!(said["iss"], format!("{PUBLIC_URL}/t/{slug}"));
             assert_eq!(said["aud"], said["iss"]);
             assert_eq!((&said["tid"], &said["client_id"]), (&json!(slug), &json!("first-party")));
             assert_eq!(said["sub"], me["id"]);
             assert_eq!(said["sid"], sessions["sessions"][0]["id"]);
-            assert_eq!(said["amr"], amr);
+            assert_eq!((&said["amr"], &said["acr"]), (&amr, &json!("urn:guichet:aal1")));
             assert_eq!(said["exp"].as_u64().unwrap() - said["iat"].as_u64().unwrap(), life);
             assert!(said["auth_time"].as_u64().unwrap() <= said["iat"].as_u64().unwrap());
             let text = said.to_string();

@@ -1,4 +1,5 @@
-//! `/openapi.json` and `/docs`: the admin API's description, for programs and for people.
+//! `/openapi.json` and `/docs`: what both listeners serve, for programs and for people. The public
+//! API has a document of its own, since other people read it.
 //!
 //! To whoever may not read the metrics, they do not exist either.
 
@@ -7,11 +8,12 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use crate::domain::locale::Locale;
 use crate::domain::role::Role;
 use crate::http::desk::Desk;
-use crate::http::handlers::health::may_look_inside;
+use crate::http::handlers::{self, health::may_look_inside};
 use crate::http::openapi;
 use crate::http::page;
 use crate::http::problem::ProblemCode;
@@ -19,22 +21,29 @@ use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::{Answer, Route, Routes};
 
-const TITLE: &str = "guichet admin API";
+const ADMIN: &str = "/openapi.json";
+const PUBLIC: &str = "/openapi/public.json";
 
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| openapi::document(TITLE, &super::api()).to_string().into());
+static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| openapi::document("guichet admin API", &super::api()).to_string().into());
+
+static PUBLIC_DOCUMENT: LazyLock<Bytes> = LazyLock::new(public_document);
 
 static LISTING: LazyLock<String> = LazyLock::new(listing);
 
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Desk> {
-    Routes::new().route(Method::GET, "/openapi.json", document).route(Method::GET, "/docs", docs)
+    Routes::new()
+        .route(Method::GET, ADMIN, |desk, request| async move { document(&desk, &request, &DOCUMENT) })
+        .route(Method::GET, PUBLIC, |desk, request| async move { document(&desk, &request, &PUBLIC_DOCUMENT) })
+        .route(Method::GET, "/docs", docs)
 }
 
-async fn document(desk: Arc<Desk>, request: Request) -> Answer {
-    if !may_look_inside(&*desk, &request) {
+fn document(desk: &Desk, request: &Request, document: &LazyLock<Bytes>) -> Answer {
+    if !may_look_inside(desk, request) {
         return Err(ProblemCode::NotFound.into());
     }
-    Ok(Reply::typed(StatusCode::OK, "application/json", DOCUMENT.clone()))
+    Ok(Reply::typed(StatusCode::OK, "application/json", Bytes::clone(document)))
 }
 
 async fn docs(desk: Arc<Desk>, request: Request) -> Answer {
@@ -44,18 +53,32 @@ async fn docs(desk: Arc<Desk>, request: Request) -> Answer {
     Ok(Reply::html(StatusCode::OK, LISTING.clone()))
 }
 
+/// Every public route exists bare and under its tenant.
+fn public_document() -> Bytes {
+    let mut document = openapi::document("guichet API", &handlers::public());
+    let servers = json!([
+        { "url": "/", "description": "The tenant of the host, or the default tenant." },
+        { "url": "/t/{slug}", "description": "The tenant of that slug.", "variables": { "slug": { "default": "default" } } },
+    ]);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("servers".into(), servers);
+    }
+    document.to_string().into()
+}
+
 /// A plain page: the content security policy lets nothing be loaded or run.
 fn listing() -> String {
-    let routes = super::api();
-    let row = |route: &Route<Desk>| {
-        let doc = route.doc.as_ref()?;
-        Some([
-            route.method.as_ref().map_or("any", Method::as_str).to_owned(),
-            route.pattern.to_owned(),
-            route.role.map_or("", Role::as_str).to_owned(),
-            doc.summary().to_owned(),
-        ])
-    };
-    let rows: Vec<_> = routes.iter().filter_map(row).collect();
-    page::table(Locale::En, TITLE, &["Method", "Path", "Role", "What"], &rows, ("/openapi.json", "OpenAPI 3.1"))
+    let rows: Vec<_> = handlers::public().iter().filter_map(row).chain(super::api().iter().filter_map(row)).collect();
+    let links = [(PUBLIC, "The public API in OpenAPI 3.1"), (ADMIN, "The admin API in OpenAPI 3.1")];
+    page::table(Locale::En, "guichet", &["Method", "Path", "Role", "What"], &rows, &links)
+}
+
+fn row<S>(route: &Route<S>) -> Option<[String; 4]> {
+    let doc = route.doc.as_ref()?;
+    Some([
+        route.method.as_ref().map_or("any", Method::as_str).to_owned(),
+        route.pattern.to_owned(),
+        route.role.map_or("", Role::as_str).to_owned(),
+        doc.summary().to_owned(),
+    ])
 }
