@@ -316,7 +316,7 @@ async fn find_tenant(storage: &Storage, slug: &str) -> Result<Tenant, Stop> {
 
 fn administration(config: &Config, storage: Storage) -> Result<(Administration, JoinHandle<()>), Stop> {
     let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
-    Ok(app::administration(config, &master, storage))
+    app::administration(config, &master, storage).map_err(Stop::failed)
 }
 
 /// One transaction, whatever happens to this process. Nodes that run meanwhile go on with what they

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::parts::{Postal, Stores, hasher, post_office};
+use super::parts::{Postal, Stores, hasher, maker, post_office};
 use super::{StartError, World, internal};
 use crate::actors::accounts::{Accounts, Deps, RecordedLocks, Timings};
 use crate::actors::auditor::Auditor;
@@ -14,7 +14,7 @@ use crate::actors::budget::Budget;
 use crate::actors::credentials::Credentials;
 use crate::actors::directory::{Bounds, Directory};
 use crate::actors::keyring::Keyring;
-use crate::actors::senders::Postman;
+use crate::actors::senders::{Maker, Postman};
 use crate::actors::sessions::Sessions;
 use crate::actors::supervision::Tree;
 use crate::actors::tokens::{Revocations, Tokens};
@@ -35,6 +35,7 @@ pub(super) struct Actors {
     pub(super) accounts: Accounts,
     pub(super) sessions: Sessions,
     pub(super) postman: Postman,
+    pub(super) maker: Maker,
     pub(super) limits: Limits,
     pub(super) keyring: Keyring,
     pub(super) tokens: Tokens,
@@ -62,7 +63,8 @@ impl Actors {
         let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
         let node = NodeId::random(entropy.bytes());
         let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
-        let postal = Postal { stores, tenants, digests: &digests, credentials, node, tree: &tree };
+        let maker = maker(config, credentials, clock.clone());
+        let postal = Postal { stores, tenants, digests: &digests, maker: maker.clone(), node, tree: &tree };
         let postman = post_office(config, world, postal)?;
         let limits = Limits::new(Arc::clone(ephemeral), clock.clone(), Ceilings::new(config.limits.by_name()));
         let revocations = Revocations::new(storage.clone(), Arc::clone(ephemeral), clock.clone());
@@ -116,6 +118,7 @@ impl Actors {
             accounts,
             sessions,
             postman,
+            maker,
             limits,
             keyring,
             tokens,

@@ -30,8 +30,9 @@ use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};
 use self::services::{Inside, Readiness, Services};
-use crate::actors::administration::Administration;
+use crate::actors::administration::messages::Messages;
 use crate::actors::administration::people::People;
+use crate::actors::administration::{Administration, Parts};
 use crate::actors::auditor::Auditor;
 use crate::actors::credentials::Credentials;
 use crate::actors::tenant_source::TenantSource;
@@ -43,6 +44,7 @@ use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::seal::Sealer;
 use crate::delivery::console::ConsoleSender;
 use crate::delivery::smtp;
+use crate::delivery::template::Templates;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralError;
 use crate::http::desk::Desk;
@@ -158,16 +160,16 @@ impl App {
         let url = config.http.platform_url(config.http.listen);
         let directory = TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug(), url);
         directory.load().await?;
-        let sealer = Sealer::new(&keys.master);
-        let administration = Administration::new(
-            stores.storage.clone(),
-            directory.clone(),
-            Credentials::new(sealer, world.clock.clone(), world.entropy.clone()),
-            actors.auditor.clone(),
-            world.clock.clone(),
-            world.entropy.clone(),
-            keys.root.clone(),
-        );
+        let administration = Administration::new(Parts {
+            storage: stores.storage.clone(),
+            source: directory.clone(),
+            maker: actors.maker.clone(),
+            templates: Templates::new()?,
+            auditor: actors.auditor.clone(),
+            clock: world.clock.clone(),
+            entropy: world.entropy.clone(),
+            root_key: keys.root.clone(),
+        });
         let inside = Inside {
             readiness: Arc::clone(&readiness),
             metrics: metrics.clone(),
@@ -184,7 +186,13 @@ impl App {
             clock: world.clock.clone(),
             birth: actors.sessions.birth,
         };
-        let desk = Desk::new(administration, people, Arc::new(inside), world.clock.clone());
+        let messages = Messages {
+            storage: stores.storage.clone(),
+            postman: actors.postman.clone(),
+            digests: Arc::clone(&actors.sessions.digests),
+            administration,
+        };
+        let desk = Desk::new(people, messages, actors.limits.clone(), Arc::new(inside), world.clock.clone());
         let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
         let platform_url = config.http.platform_url(listeners.public.address);
         directory.move_to(platform_url.clone()).await?;
@@ -230,16 +238,31 @@ impl App {
 
 /// What admins may ask, without a gateway around it: for commands. The handle ends when it is dropped
 /// and its last audit line is written.
-#[must_use]
-pub fn administration(config: &Config, master: &MasterKey, storage: Storage) -> (Administration, JoinHandle<()>) {
+///
+/// # Errors
+/// [`StartError`] if the built-in texts are broken.
+pub fn administration(
+    config: &Config,
+    master: &MasterKey,
+    storage: Storage,
+) -> Result<(Administration, JoinHandle<()>), StartError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let url = config.http.platform_url(config.http.listen);
     let source = TenantSource::new(storage.clone(), Tenants::default(), config.tenants.default_slug(), url);
     let (auditor, written) = Auditor::start(storage.clone());
     let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
-    // No key is asked of whoever can read the master key.
-    let no_root_key = SecretString::default();
-    (Administration::new(storage, source, credentials, auditor, clock, entropy, no_root_key), written)
+    let parts = Parts {
+        storage,
+        source,
+        maker: parts::maker(config, credentials, clock.clone()),
+        templates: Templates::new()?,
+        auditor,
+        clock,
+        entropy,
+        // No key is asked of whoever can read the master key.
+        root_key: SecretString::default(),
+    };
+    Ok((Administration::new(parts), written))
 }
 
 fn internal(error: impl std::fmt::Display) -> StartError {

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::{StartError, World, internal};
 use crate::actors::credentials::Credentials;
 use crate::actors::hasher::{Hasher, HasherLimits};
-use crate::actors::senders::{Offered, Office, Platform, Postman, Renderer, Transports};
+use crate::actors::senders::{Maker, Offered, Office, Platform, Postman, Renderer, Transports};
 use crate::actors::supervision::Tree;
 use crate::clock::Clock;
 use crate::config::keys::StoredKey;
@@ -208,24 +208,24 @@ pub(super) fn hasher(config: &Config, entropy: &Entropy) -> Result<Hasher, Start
         .map_err(|error| StartError::Io { what: "hashing threads".to_owned(), error })
 }
 
+/// Makes the senders of tenants' own.
+pub(super) fn maker(config: &Config, credentials: Credentials, clock: Clock) -> Maker {
+    Maker { credentials, guard: Guard::new(config.outbound.allow.clone()), clock }
+}
+
 /// What the post office is made of besides its own.
 pub(super) struct Postal<'a> {
     pub(super) stores: &'a Stores,
     pub(super) tenants: &'a Tenants,
     pub(super) digests: &'a Arc<Digests>,
-    pub(super) credentials: Credentials,
+    pub(super) maker: Maker,
     pub(super) node: NodeId,
     pub(super) tree: &'a Tree,
 }
 
 pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) -> Result<Postman, StartError> {
-    let transports = Transports {
-        platform: platform(config, world)?,
-        credentials: postal.credentials,
-        guard: Guard::new(config.outbound.allow.clone()),
-        digests: Arc::clone(postal.digests),
-        clock: world.clock.clone(),
-    };
+    let transports =
+        Transports { platform: platform(config, world)?, maker: postal.maker, digests: Arc::clone(postal.digests) };
     let (digests, tenants) = (Arc::clone(postal.digests), postal.tenants.clone());
     let office = Office {
         storage: postal.stores.storage.clone(),

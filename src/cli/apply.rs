@@ -183,7 +183,7 @@ impl Applying<'_> {
     }
 
     async fn settings(&self, tenant: Tenant, settings: &Value) -> Result<Tenant, Stop> {
-        let after = self.administration.planned(&tenant, settings).map_err(refused)?;
+        let after = self.administration.planned(&tenant, settings).await.map_err(refused)?;
         if after == tenant.settings {
             return Ok(tenant);
         }

@@ -45,7 +45,7 @@ pub enum LimitName {
 }
 
 /// What a limit counts by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitKey {
     /// The client's address; IPv6 by /64.

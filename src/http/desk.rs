@@ -16,11 +16,13 @@ use super::handlers::health::Health;
 use super::problem::{FieldError, Problem, ProblemCode};
 use super::request::Request;
 use super::router::{Answer, Routes};
+use crate::actors::administration::messages::Messages;
 use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
 use crate::clock::Clock;
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
+use crate::limits::Limits;
 use crate::secret::SecretString;
 
 /// The doors that admin handlers knock on.
@@ -29,6 +31,10 @@ pub struct Desk {
     pub administration: Administration,
     /// People, locks and the audit log.
     pub people: People,
+    /// The delivery log, and tests of senders.
+    pub messages: Messages,
+    /// Limits in force.
+    pub limits: Limits,
     /// What this node knows of itself.
     pub health: Arc<dyn Health>,
     /// The time.
@@ -47,8 +53,9 @@ pub struct Visit {
 impl Desk {
     /// Over these doors.
     #[must_use]
-    pub fn new(administration: Administration, people: People, health: Arc<dyn Health>, clock: Clock) -> Self {
-        Self { administration, people, health, clock, failed_keys: FailedKeys::default() }
+    pub fn new(people: People, messages: Messages, limits: Limits, health: Arc<dyn Health>, clock: Clock) -> Self {
+        let administration = messages.administration.clone();
+        Self { administration, people, messages, limits, health, clock, failed_keys: FailedKeys::default() }
     }
 
     /// "Too often": says when asking again will succeed.

@@ -7,13 +7,17 @@
 //! - [`keys`]: who holds a key and what it opens; making and forgetting keys
 //! - [`tenants`]: making, changing and ending tenants
 //! - [`settings`]: the settings document, its versions, its credentials
+//! - [`judgement`]: whether a tenant may live by a document, before it is saved
 //! - [`people`]: a tenant's people, locks and audit log
+//! - [`messages`]: the delivery log, *send test*, texts
 //! - [`apps`]: applications and their secrets
 //! - [`master_key`]: another key for everything that is sealed
 
 pub mod apps;
+mod judgement;
 pub mod keys;
 pub mod master_key;
+pub mod messages;
 pub mod people;
 pub mod settings;
 pub mod tenants;
@@ -21,10 +25,11 @@ pub mod tenants;
 use std::sync::Arc;
 
 use super::auditor::Auditor;
-use super::credentials::Credentials;
 use super::failure::Failure;
+use super::senders::Maker;
 use super::tenant_source::TenantSource;
 use crate::clock::Clock;
+use crate::delivery::template::Templates;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::fault::Fault;
 use crate::domain::ids::{AccountId, KeyId, TenantId};
@@ -91,31 +96,33 @@ impl From<StorageError> for Refusal {
 
 /// What admins may ask. Clones share everything.
 #[derive(Clone)]
-pub struct Administration(Arc<Inner>);
+pub struct Administration(Arc<Parts>);
 
-struct Inner {
-    storage: Storage,
-    source: TenantSource,
-    credentials: Credentials,
-    auditor: Auditor,
-    clock: Clock,
-    entropy: Entropy,
-    root_key: SecretString,
+/// What it stands on.
+pub struct Parts {
+    /// What is kept.
+    pub storage: Storage,
+    /// The tenants as this node shows them.
+    pub source: TenantSource,
+    /// Makes the senders of tenants' own, and seals their credentials.
+    pub maker: Maker,
+    /// Judges tenants' texts.
+    pub templates: Templates,
+    /// Hears of keys that went too far.
+    pub auditor: Auditor,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Opens everything.
+    pub root_key: SecretString,
 }
 
 impl Administration {
     /// Puts it together.
     #[must_use]
-    pub fn new(
-        storage: Storage,
-        source: TenantSource,
-        credentials: Credentials,
-        auditor: Auditor,
-        clock: Clock,
-        entropy: Entropy,
-        root_key: SecretString,
-    ) -> Self {
-        Self(Arc::new(Inner { storage, source, credentials, auditor, clock, entropy, root_key }))
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// A tenant as the rest of the house knows it, for stories that are told to it.

@@ -21,11 +21,14 @@ use crate::storage::{Birth, Notes, Storage, StorageError};
 use crate::tenant::TenantContext;
 
 pub use crate::storage::{
-    AuditEntry, AuditFilter, AuditPage, Device, Kept, LockInForce, PeopleFilter, PeoplePage, Person, Status,
+    AuditEntry, AuditFilter, AuditPage, Delivery, Device, Kept, LockInForce, PeopleFilter, PeoplePage, Person, Status,
 };
 
 /// The longest a question of storage takes.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Attempts at messages to one contact in an export at most; ceilings let nobody have as many.
+const MOST_DELIVERIES: u32 = 10_000;
 
 /// What admins may ask about people.
 #[derive(Clone)]
@@ -62,6 +65,8 @@ pub struct Dossier {
     pub details: Details,
     /// Sign-ins, links, locks, messages.
     pub kept: Kept,
+    /// Attempts at messages to their contacts, as long as the log keeps them.
+    pub deliveries: Vec<Delivery>,
     /// What the audit log says of them, newest first.
     pub events: Vec<AuditEntry>,
 }
@@ -111,6 +116,7 @@ impl People {
         self.in_time(async {
             self.storage.audit().record(&[event]).await?;
             let kept = self.storage.people().kept(tenant, id).await?;
+            let deliveries = self.deliveries_to(tenant, &details.person).await?;
             let mut filter = AuditFilter { account: Some(id), limit: 1_000, ..AuditFilter::default() };
             let mut events = Vec::new();
             loop {
@@ -118,11 +124,23 @@ impl People {
                 events.extend(page.entries);
                 filter.before = page.next;
                 if filter.before.is_none() {
-                    return Ok(Dossier { details, kept, events });
+                    return Ok(Dossier { details, kept, deliveries, events });
                 }
             }
         })
         .await
+    }
+
+    /// The log names nobody: it is asked by the digests of the contacts they have now.
+    async fn deliveries_to(&self, tenant: TenantId, person: &Person) -> Result<Vec<Delivery>, StorageError> {
+        let email = person.account.email.clone().map(Contact::Email);
+        let phone = person.account.phone.clone().map(Contact::Phone);
+        let mut found = Vec::new();
+        for contact in [email, phone].into_iter().flatten() {
+            let recipient = *self.sessions.digests.contact(tenant, &contact).as_bytes();
+            found.extend(self.storage.deliveries().page(tenant, Some(recipient), None, MOST_DELIVERIES).await?);
+        }
+        Ok(found)
     }
 
     /// Invites a person.

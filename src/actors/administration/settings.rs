@@ -9,8 +9,6 @@ use super::{Administration, Holder, Refusal, Tenant};
 use crate::actors::credentials::Place;
 use crate::actors::failure::Failure;
 use crate::domain::event::EventKind;
-use crate::domain::fault::Fault;
-use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{Settings, document};
 use crate::secret::ExposeSecret as _;
 use crate::storage::NewSettings;
@@ -109,13 +107,13 @@ impl Administration {
     ///
     /// # Errors
     /// [`Refusal::Invalid`].
-    pub fn draft(&self, tenant: &Tenant, patch: &Value) -> Result<Settings, Refusal> {
+    pub async fn draft(&self, tenant: &Tenant, patch: &Value) -> Result<Settings, Refusal> {
         let changed = document::merged(document::shown(&tenant.settings), patch.clone());
         let seal = |place: document::Place<'_>, plain: &str| {
-            self.0.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok()
+            self.0.maker.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok()
         };
         let settings = document::taken_in(&tenant.settings, changed, seal).map_err(Refusal::Invalid)?;
-        self.judge(tenant.profile, &tenant.domains, &settings)?;
+        self.judge(tenant, &settings).await?;
         Ok(settings)
     }
 
@@ -126,10 +124,10 @@ impl Administration {
     ///
     /// # Errors
     /// [`Refusal::Invalid`].
-    pub fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
+    pub async fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
         let mut known = Vec::new();
         let _same = document::resealed(&tenant.settings, |place, sealed| {
-            let plain = self.0.credentials.open(&at(tenant, place), sealed).ok()?;
+            let plain = self.0.maker.credentials.open(&at(tenant, place), sealed).ok()?;
             known.push((place.channel, place.sender.to_owned(), place.member.to_owned(), plain, sealed.clone()));
             Some(sealed.clone())
         });
@@ -140,11 +138,11 @@ impl Administration {
             });
             match same {
                 Some((.., sealed)) => Some(sealed.clone()),
-                None => self.0.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok(),
+                None => self.0.maker.credentials.seal(&at(tenant, place), &plain.to_owned().into()).ok(),
             }
         };
         let settings = document::taken_in(&tenant.settings, document.clone(), seal).map_err(Refusal::Invalid)?;
-        self.judge(tenant.profile, &tenant.domains, &settings)?;
+        self.judge(tenant, &settings).await?;
         Ok(settings)
     }
 
@@ -156,20 +154,13 @@ impl Administration {
         self.replace_settings(holder, tenant, &Expected::Any, Wish::Document(document)).await
     }
 
-    /// Whether a tenant may live by these settings.
-    pub(super) fn judge(&self, profile: Profile, domains: &[String], settings: &Settings) -> Result<(), Refusal> {
-        let mut bad = faults(profile, settings);
-        bad.extend(self.public_url_fault(settings, domains));
-        if bad.is_empty() { Ok(()) } else { Err(Refusal::Invalid(bad)) }
-    }
-
     async fn wished(&self, tenant: &Tenant, wish: Wish<'_>) -> Result<Settings, Refusal> {
         match wish {
-            Wish::Patch(patch) => self.draft(tenant, patch),
-            Wish::Document(document) => self.planned(tenant, document),
+            Wish::Patch(patch) => self.draft(tenant, patch).await,
+            Wish::Document(document) => self.planned(tenant, document).await,
             Wish::Version(version) => {
                 let found = self.0.storage.tenants().version(tenant.id, version).await?.ok_or(Refusal::NotFound)?;
-                self.judge(tenant.profile, &tenant.domains, &found)?;
+                self.judge(tenant, &found).await?;
                 Ok(found)
             }
         }
@@ -210,30 +201,8 @@ impl Administration {
         }
         Err(Failure::Overloaded.into())
     }
-
-    /// `public_url` leads people to guichet: it stands on one of the tenant's domains or on the
-    /// platform's host, and is as safe as the platform's.
-    fn public_url_fault(&self, settings: &Settings, domains: &[String]) -> Option<Fault> {
-        let text = settings.public_url.as_deref()?;
-        let platform = url::Url::parse(&self.0.source.platform_url()).ok();
-        let is_good = url::Url::parse(text).is_ok_and(|url| {
-            let is_platform = platform.is_some_and(|platform| platform.origin() == url.origin());
-            let host = url.host_str().unwrap_or_default();
-            let is_own = url.scheme() == "https" && domains.iter().any(|domain| domain == host);
-            let is_bare = url.username().is_empty() && url.password().is_none();
-            let has_tail = url.query().is_some() || url.fragment().is_some();
-            (is_platform || is_own) && is_bare && !has_tail
-        });
-        let why = "public_url: must be an https URL on one of the tenant's domains or on the platform's own";
-        (!is_good).then(|| Fault::new("/public_url", "invalid", why))
-    }
 }
 
 fn at<'p>(tenant: &Tenant, place: document::Place<'p>) -> Place<'p> {
     Place { tenant: tenant.id, channel: place.channel, sender: place.sender, member: place.member }
-}
-
-/// What a profile does not let settings be.
-pub(super) fn faults(profile: Profile, settings: &Settings) -> Vec<Fault> {
-    Policy::with(profile, settings).err().unwrap_or_default().into_iter().map(Fault::from).collect()
 }

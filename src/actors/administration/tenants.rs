@@ -1,6 +1,6 @@
 //! Making, changing and ending tenants.
 
-use super::settings::faults;
+use super::judgement::{Judged, policy_faults};
 use super::{Administration, Holder, Refusal, Tenant};
 use crate::domain::contact::Region;
 use crate::domain::event::EventKind;
@@ -80,7 +80,7 @@ impl Administration {
         check_slug(&wanted.slug, &mut bad);
         let name = checked_name(wanted.name.as_deref().unwrap_or(&wanted.slug), &mut bad);
         let domains = checked_domains(&wanted.domains, &mut bad);
-        bad.extend(faults(wanted.profile, &settings));
+        bad.extend(policy_faults(wanted.profile, &settings));
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
         }
@@ -117,10 +117,14 @@ impl Administration {
         let domains = change.domains.map(|domains| checked_domains(&domains, &mut bad));
         let domains = domains.unwrap_or_else(|| tenant.domains.clone());
         let profile = change.profile.unwrap_or(tenant.profile);
+        if bad.is_empty() {
+            let (slug, name, domains, settings) =
+                (slug.clone(), name.clone(), domains.clone(), tenant.settings.clone());
+            bad = self.faults(Judged { slug, name, profile, domains, settings }).await?;
+        }
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
         }
-        self.judge(profile, &domains, &tenant.settings)?;
         if slug != tenant.slug && self.is_default(tenant) {
             return Err(Refusal::IsDefault);
         }

@@ -18,6 +18,7 @@
 mod breaker;
 mod deliver;
 mod line;
+mod make;
 mod receipts;
 mod render;
 mod route;
@@ -32,6 +33,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio_util::task::TaskTracker;
 
 use self::line::{Gauge, Key, Mail};
+pub use self::make::Maker;
 pub use self::receipts::{ReceiptCall, ReceiptOutcome, Receipts};
 pub use self::render::{RenderError, Renderer};
 pub use self::route::{Offered, Platform, Transports};

@@ -99,7 +99,7 @@ impl Receipts {
     fn is_signed(&self, tenant: &TenantContext, sender: &SmsSender, callback: &Callback<'_>) -> bool {
         let place = Place { tenant: tenant.id(), channel: Channel::Sms, sender: sender.name(), member: "auth_token" };
         let Some(Ok(token)) =
-            sender.auth_token.as_ref().map(|sealed| self.0.transports.credentials.open(&place, sealed))
+            sender.auth_token.as_ref().map(|sealed| self.0.transports.maker.credentials.open(&place, sealed))
         else {
             return false;
         };

@@ -8,23 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::breaker::Breaker;
-use crate::actors::credentials::{Credentials, Place};
-use crate::clock::Clock;
+use super::make::{Maker, Unfit};
 use crate::crypto::digest::Digests;
-use crate::delivery::outbound::Guard;
-use crate::delivery::sms::{
-    self, AfricasTalkingSettings, HttpBody, HttpMethod, HttpSettings, InfobipSettings, OrangeSettings, SmsOptions,
-    SmsProvider, TwilioSettings, VonageSettings,
-};
-use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings};
-use crate::delivery::{DeliveryError, Envelope, Receipt, Sender, Stage};
+use crate::delivery::{DeliveryError, Envelope, Receipt, Sender, Stage, sms, smtp};
 use crate::domain::message::Channel;
-use crate::domain::settings::{Mode, Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
+use crate::domain::settings::{Mode, Settings, SmsSender, SmtpServer};
 use crate::domain::time::Timestamp;
-use crate::secret::ExposeSecret as _;
 use crate::tenant::TenantContext;
 
 /// A sender of the operator's, shared by all tenants whose mode is `platform`.
@@ -60,14 +51,10 @@ impl Platform {
 pub struct Transports {
     /// For tenants without senders of their own.
     pub platform: Platform,
-    /// Opens what their own log in with.
-    pub credentials: Credentials,
-    /// Where their own may connect to.
-    pub guard: Guard,
+    /// Makes their own.
+    pub maker: Maker,
     /// Names the secrets of receipts.
     pub digests: Arc<Digests>,
-    /// The time.
-    pub clock: Clock,
 }
 
 /// One sender of a route.
@@ -190,114 +177,17 @@ impl Transports {
 
     fn mail_way(&self, tenant: &TenantContext, server: &SmtpServer, made_from: MadeFrom) -> Way {
         let limit = server.timeout.map_or(smtp::DEFAULT_TIMEOUT, Duration::from_secs);
-        let transport = self.mail_sender(tenant, server, limit).unwrap_or_else(Unusable::sender);
+        let transport = self.maker.mail(tenant.id(), server, limit).unwrap_or_else(Unusable::sender);
         let (name, breaker) = (server.name.clone(), Breaker::default());
         Way { name, transport, limit, breaker, has_receipts: false, made_from }
     }
 
-    fn mail_sender(
-        &self,
-        tenant: &TenantContext,
-        server: &SmtpServer,
-        timeout: Duration,
-    ) -> Result<Arc<dyn Sender>, &'static str> {
-        let place = Place { tenant: tenant.id(), channel: Channel::Email, sender: &server.name, member: "password" };
-        let login = match (&server.username, &server.password) {
-            (Some(username), Some(sealed)) => {
-                let password = self.credentials.open(&place, sealed).map_err(|_| CREDENTIAL)?;
-                Some(SmtpLogin { username: username.clone(), password })
-            }
-            _ => None,
-        };
-        let settings = SmtpSettings {
-            host: server.host.clone(),
-            port: server.port,
-            security: match server.security {
-                SmtpSecurity::None => smtp::Security::None,
-                SmtpSecurity::Starttls => smtp::Security::StartTls,
-                SmtpSecurity::Tls => smtp::Security::Tls,
-            },
-            login,
-            from: server.from.clone(),
-            reply_to: server.reply_to.clone(),
-            timeout,
-            extra_roots: None,
-        };
-        let sender = SmtpSender::new(settings, self.clock.clone(), self.guard.clone());
-        sender.map(|sender| Arc::new(sender) as Arc<dyn Sender>).map_err(|_| SETTINGS)
-    }
-
     fn sms_way(&self, tenant: &TenantContext, sender: &SmsSender, callback: &str, made_from: MadeFrom) -> Way {
         let limit = sender.timeout.map_or(sms::DEFAULT_TIMEOUT, Duration::from_secs);
-        let options = SmsOptions {
-            guard: self.guard.clone(),
-            clock: self.clock.clone(),
-            timeout: limit,
-            callback: Some(callback.to_owned()),
-            extra_roots: None,
-        };
-        let made = self.provider(tenant, sender).and_then(|it| sms::sender(it, &options).map_err(|_| SETTINGS));
+        let made = self.maker.sms(tenant.id(), sender, limit, Some(callback.to_owned()));
         let transport = made.unwrap_or_else(Unusable::sender);
         let (name, breaker) = (sender.name().to_owned(), Breaker::default());
         Way { name, transport, limit, breaker, has_receipts: true, made_from }
-    }
-
-    /// The provider that a sender's settings describe, its credentials opened.
-    fn provider(&self, tenant: &TenantContext, sender: &SmsSender) -> Result<SmsProvider, &'static str> {
-        let open = |member: &str, sealed: Option<&Sealed>| {
-            let place = Place { tenant: tenant.id(), channel: Channel::Sms, sender: sender.name(), member };
-            self.credentials.open(&place, sealed.ok_or(SETTINGS)?).map_err(|_| CREDENTIAL)
-        };
-        let text = |member: &Option<String>| member.clone().ok_or(SETTINGS);
-        let headers = sender
-            .headers
-            .iter()
-            .map(|(name, sealed)| open(&format!("headers.{name}"), Some(sealed)).map(|value| (name.clone(), value)));
-        let base_url = sender.base_url.clone();
-        Ok(match sender.kind {
-            SmsKind::Twilio => SmsProvider::Twilio(TwilioSettings {
-                account_sid: text(&sender.account_sid)?,
-                auth_token: open("auth_token", sender.auth_token.as_ref())?,
-                from: sender.from.clone(),
-                messaging_service_sid: sender.messaging_service_sid.clone(),
-                base_url,
-            }),
-            SmsKind::Orange => SmsProvider::Orange(OrangeSettings {
-                client_id: text(&sender.client_id)?,
-                client_secret: open("client_secret", sender.client_secret.as_ref())?,
-                sender_address: text(&sender.from)?,
-                sender_name: sender.sender_name.clone(),
-                base_url,
-            }),
-            SmsKind::Vonage => SmsProvider::Vonage(VonageSettings {
-                api_key: open("api_key", sender.api_key.as_ref())?.expose_secret().to_owned(),
-                api_secret: open("api_secret", sender.api_secret.as_ref())?,
-                from: text(&sender.from)?,
-                base_url,
-            }),
-            SmsKind::Africastalking => SmsProvider::AfricasTalking(AfricasTalkingSettings {
-                username: text(&sender.username)?,
-                api_key: open("api_key", sender.api_key.as_ref())?,
-                from: sender.from.clone(),
-                base_url,
-            }),
-            SmsKind::Infobip => SmsProvider::Infobip(InfobipSettings {
-                api_key: open("api_key", sender.api_key.as_ref())?,
-                from: text(&sender.from)?,
-                base_url,
-            }),
-            SmsKind::Http => SmsProvider::Http(HttpSettings {
-                url: text(&sender.url)?,
-                method: method(sender.method.as_deref())?,
-                headers: headers.collect::<Result<_, _>>()?,
-                body: match &sender.body {
-                    None => HttpBody::Empty,
-                    Some(Value::String(text)) => HttpBody::Text(text.clone()),
-                    Some(document) => HttpBody::Json(document.clone()),
-                },
-                success: success(sender.success.clone().unwrap_or_default()),
-            }),
-        })
     }
 
     /// Where a provider of that name reports deliveries, on the platform's own address.
@@ -307,20 +197,6 @@ impl Transports {
         let token = self.digests.receipt_token(tenant.id(), sender);
         format!("{platform}/hooks/{slug}/{sender}?token={token}")
     }
-}
-
-fn method(word: Option<&str>) -> Result<HttpMethod, &'static str> {
-    match word.unwrap_or("POST") {
-        "GET" => Ok(HttpMethod::Get),
-        "POST" => Ok(HttpMethod::Post),
-        "PUT" => Ok(HttpMethod::Put),
-        _ => Err(SETTINGS),
-    }
-}
-
-fn success(rule: SuccessRule) -> sms::SuccessRule {
-    let SuccessRule { status, pointer, equals, reference } = rule;
-    sms::SuccessRule { status, pointer, equals, reference, code: None }
 }
 
 impl Offered {
@@ -351,19 +227,13 @@ fn senders(settings: &Settings, channel: Channel) -> usize {
     }
 }
 
-/// A credential that does not open: sealed under another master key, or damaged.
-const CREDENTIAL: &str = "credential_unreadable";
-
-/// Settings that no sender can be made of, although they were saved: a rule has changed since.
-const SETTINGS: &str = "settings_unusable";
-
 /// Stands where a sender cannot be made: refuses with the reason, so that the next one is asked and the
 /// log tells why.
 struct Unusable(&'static str);
 
 impl Unusable {
-    fn sender(reason: &'static str) -> Arc<dyn Sender> {
-        Arc::new(Self(reason))
+    fn sender(unfit: Unfit) -> Arc<dyn Sender> {
+        Arc::new(Self(unfit.word()))
     }
 }
 

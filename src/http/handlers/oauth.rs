@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::{INTROSPECT, REFRESH};
 use crate::actors::failure::Failure;
 use crate::actors::sessions::{Introspection, OAuthClient, RefreshOutcome};
 use crate::actors::tokens::Genuine;

@@ -282,7 +282,7 @@ async fn an_export_holds_everything_and_no_secret(gateway: Gateway) {
 
     let export = get(&gateway, &format!("users/{id}/export")).await;
 
-    assert_eq!(export.members(), ["account", "events", "links", "locks", "messages", "sessions"]);
+    assert_eq!(export.members(), ["account", "deliveries", "events", "links", "locks", "messages", "sessions"]);
     assert_eq!((&export["account"]["email"], &export["account"]["phone_as_given"]), (&json!(AWA), &json!("123456789")));
     assert!(!export["account"]["devices"].as_array().unwrap().is_empty());
     assert_eq!(export["sessions"].as_array().unwrap().len(), 1);

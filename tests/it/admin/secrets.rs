@@ -19,7 +19,7 @@ async fn no_credential_is_found_in_any_answer_log_or_dump(gateway: Gateway) {
         "email": {"mode": "own", "senders": [
             {"host": "mail.a.test", "port": 587, "security": "starttls", "username": "u", "password": mail, "from": "a@a.test"}]},
         "sms": {"mode": "own", "senders": [
-            {"kind": "twilio", "account_sid": "AC1", "auth_token": twilio, "from": "+15005550006"},
+            {"kind": "twilio", "account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": twilio, "from": "+15005550006"},
             {"kind": "http", "url": "https://sms.a.test/", "headers": {"Authorization": header}}]},
     });
     let mut answers = vec![admin.patch("/tenants/strict/settings", &document).bearer(&key).await.expect(200)];

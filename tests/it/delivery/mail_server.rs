@@ -16,8 +16,8 @@ use super::certificate::Certificate;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running mail server; it ends with this value.
-pub(super) struct MailServer {
-    pub(super) port: u16,
+pub(crate) struct MailServer {
+    pub(crate) port: u16,
     child: Child,
     /// The server ends when this does.
     stdin: Option<ChildStdin>,
@@ -25,14 +25,14 @@ pub(super) struct MailServer {
 }
 
 /// A mail as the server received it.
-pub(super) struct Received {
-    pub(super) facts: Value,
-    pub(super) content: String,
+pub(crate) struct Received {
+    pub(crate) facts: Value,
+    pub(crate) content: String,
 }
 
 impl MailServer {
     /// Starts the server with these arguments and waits until it listens.
-    pub(super) fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/smtp/server.py");
         let mut child = Command::new(python())
             .arg(script)
@@ -59,7 +59,7 @@ impl MailServer {
     }
 
     /// The next event of that name; others before it are passed over.
-    pub(super) fn next(&self, name: &str) -> Value {
+    pub(crate) fn next(&self, name: &str) -> Value {
         loop {
             let event = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the mail server tells `{name}`"));
             if event["event"] == name {
@@ -69,14 +69,14 @@ impl MailServer {
     }
 
     /// The next message that arrived in full.
-    pub(super) fn message(&self) -> Received {
+    pub(crate) fn message(&self) -> Received {
         let facts = self.next("message");
         let content = STANDARD.decode(facts["content"].as_str().unwrap()).unwrap();
         Received { content: String::from_utf8(content).unwrap(), facts }
     }
 
     /// Stops the server and returns the names of everything that was not read yet.
-    pub(super) fn rest(mut self) -> Vec<String> {
+    pub(crate) fn rest(mut self) -> Vec<String> {
         drop(self.stdin.take());
         self.child.wait().expect("the mail server ends");
         self.lines.iter().filter_map(|event| event["event"].as_str().map(str::to_owned)).collect()
@@ -105,7 +105,7 @@ fn python() -> &'static str {
 
 impl Certificate {
     /// Starts a server that shows this certificate.
-    pub(super) fn serve(&self, tls: &str, arguments: &[&str]) -> MailServer {
+    pub(crate) fn serve(&self, tls: &str, arguments: &[&str]) -> MailServer {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
         let mut all = vec!["--tls", tls, "--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
         all.extend(arguments);

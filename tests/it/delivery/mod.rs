@@ -2,17 +2,17 @@
 
 // Tells clippy that the helpers are tests too.
 #[cfg(test)]
-mod certificate;
+pub(crate) mod certificate;
 #[cfg(test)]
 mod exim;
 #[cfg(test)]
-mod mail_server;
+pub(crate) mod mail_server;
 #[cfg(test)]
-mod outbound;
+pub(crate) mod outbound;
 #[cfg(test)]
 mod own_senders;
 #[cfg(test)]
-mod provider;
+pub(crate) mod provider;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn is_refused_host(error: &DeliveryError) -> bool {
 }
 
 /// Literals in every spelling that some resolver or browser takes for an address of the inside.
-const HOSTILE_HOSTS: &[&str] = &[
+pub(crate) const HOSTILE_HOSTS: &[&str] = &[
     "localhost",
     "LOCALHOST",
     "localhost.",

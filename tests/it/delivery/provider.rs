@@ -26,36 +26,36 @@ use super::certificate::Certificate;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) method: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
     /// Path and query.
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
     /// Which connection brought it.
-    pub(super) peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The body's pairs, sorted.
-    pub(super) fn form(&self) -> Vec<(String, String)> {
+    pub(crate) fn form(&self) -> Vec<(String, String)> {
         let mut pairs: Vec<_> = form_urlencoded::parse(self.body.as_bytes()).into_owned().collect();
         pairs.sort();
         pairs
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// What the provider does with a request.
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Answers in full.
     Answer(u16, String),
     /// Answers with a redirect.
@@ -72,31 +72,31 @@ pub(super) enum Reply {
     Long(u16, usize),
 }
 
-pub(super) fn answer(status: u16, body: &str) -> Reply {
+pub(crate) fn answer(status: u16, body: &str) -> Reply {
     Reply::Answer(status, body.to_owned())
 }
 
 type Script = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
 
 /// A running provider; its task ends with the test.
-pub(super) struct Provider {
-    pub(super) address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Provider {
     /// One that answers by `script`, in the clear.
-    pub(super) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         Self::serve(None, Arc::new(script)).await
     }
 
     /// One that always gives the same answer.
-    pub(super) async fn always(reply: Reply) -> Self {
+    pub(crate) async fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone()).await
     }
 
     /// One that shows `certificate`.
-    pub(super) async fn start_tls(certificate: &Certificate, reply: Reply) -> Self {
+    pub(crate) async fn start_tls(certificate: &Certificate, reply: Reply) -> Self {
         let chain = CertificateDer::pem_file_iter(certificate.path("cert.pem")).unwrap();
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(certificate.path("key.pem")).unwrap();
@@ -136,17 +136,17 @@ impl Provider {
         Self { address, asked }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Everything it was asked so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
     /// The one thing it was asked.
-    pub(super) fn only(&self) -> Asked {
+    pub(crate) fn only(&self) -> Asked {
         let asked = self.asked();
         assert_eq!(asked.len(), 1, "{asked:?}");
         asked[0].clone()
@@ -192,7 +192,7 @@ async fn reply(
 }
 
 /// Senders may reach this machine, and the internet.
-pub(super) fn options() -> SmsOptions {
+pub(crate) fn options() -> SmsOptions {
     SmsOptions {
         guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()]),
         clock: Clock::system(),
@@ -202,7 +202,7 @@ pub(super) fn options() -> SmsOptions {
     }
 }
 
-pub(super) fn sms(text: &str) -> Envelope {
+pub(crate) fn sms(text: &str) -> Envelope {
     Envelope {
         id: MessageId::random([7; 16]),
         to: Contact::Phone(PhoneNumber::parse("+221771234567", None).unwrap()),

@@ -7,9 +7,12 @@ mod apps;
 mod audit;
 mod documents;
 mod keys;
+mod limits;
 mod locks;
+mod messages;
 pub mod page;
 mod settings;
+mod templates;
 mod tenants;
 mod users;
 
@@ -33,5 +36,8 @@ pub fn api() -> Routes<Desk> {
         .merge(apps::routes())
         .merge(users::routes())
         .merge(locks::routes())
+        .merge(messages::routes())
+        .merge(templates::routes())
+        .merge(limits::routes())
         .merge(audit::routes())
 }

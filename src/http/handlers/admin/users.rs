@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::audit::EventView;
+use super::messages::AttemptView;
 use super::page::{self, Page};
 use crate::actors::accounts::{InviteOutcome, StartResetOutcome};
 use crate::actors::administration::people::{Details, Dossier, PeopleFilter, Person, Status};
@@ -239,6 +240,8 @@ struct ExportView {
     links: Vec<LinkView>,
     locks: Vec<KeptLockView>,
     messages: Vec<MessageView>,
+    /// Attempts to deliver them.
+    deliveries: Vec<AttemptView>,
     events: Vec<EventView>,
 }
 
@@ -327,6 +330,7 @@ impl From<Dossier> for ExportView {
             links: links.collect(),
             locks: locks.collect(),
             messages: messages.collect(),
+            deliveries: dossier.deliveries.into_iter().map(AttemptView::from).collect(),
             events: dossier.events.into_iter().map(EventView::from).collect(),
             account: dossier.details.into(),
         }
