@@ -241,7 +241,7 @@ async fn an_erased_person_is_in_no_table(gateway: Gateway) {
     // Another address, and one more that was never confirmed.
     let ask = |contact: Value| door.post("/api/auth/contact/change", &contact).bearer(&tokens.access);
     ask(json!({"email": SECOND_CANARY})).await.expect(200);
-    let code = gateway.inbox.next_with(SECOND_CANARY, "confirm this").await.code(6);
+    let code = gateway.inbox.next_with(SECOND_CANARY, "is your code to use").await.code(6);
     let confirm = json!({"email": SECOND_CANARY, "code": code});
     door.post("/api/auth/contact/confirm", &confirm).bearer(&tokens.access).await.expect(200);
     gateway.clock.advance(minutes(1));

@@ -19,7 +19,7 @@ on_every_back_end!(
     a_body_of_another_kind_is_refused,
 );
 
-const SETTINGS: &str = "/tenants/strict/settings";
+const SETTINGS: &str = "/tenants/bare/settings";
 
 fn read(gateway: &Gateway) -> Call<'_> {
     gateway.admin().get(SETTINGS).bearer(ROOT_KEY)
@@ -61,14 +61,14 @@ async fn a_patch_is_merged_and_versioned(gateway: Gateway) {
     assert_eq!(same.header("etag"), "\"3\"");
     assert_eq!(read(&gateway).await.expect(200).json, second.json);
 
-    let key = key_of(&gateway, "strict", "tenant-admin").await;
+    let key = key_of(&gateway, "bare", "tenant-admin").await;
     gateway.admin().patch(SETTINGS, &json!({"region": null})).bearer(&key).await.expect(200);
-    let page = gateway.admin().get("/tenants/strict/settings/versions?limit=3").bearer(&key).await.expect(200);
+    let page = gateway.admin().get("/tenants/bare/settings/versions?limit=3").bearer(&key).await.expect(200);
     let versions: Vec<_> =
         page["items"].as_array().unwrap().iter().map(|row| row["version"].as_u64().unwrap()).collect();
     assert_eq!(versions, [4, 3, 2]);
     assert!(page["items"][0]["key_id"].is_string() && page["items"][1]["key_id"].is_null());
-    let rest = format!("/tenants/strict/settings/versions?limit=3&after={}", page.word("next"));
+    let rest = format!("/tenants/bare/settings/versions?limit=3&after={}", page.word("next"));
     let rest = gateway.admin().get(&rest).bearer(&key).await.expect(200);
     assert_eq!((&rest["items"][0]["version"], &rest["next"]), (&json!(1), &Value::Null));
 }
@@ -117,7 +117,7 @@ async fn a_document_that_changed_meanwhile_is_not_replaced(gateway: Gateway) {
     for tag in ["\"7\"", "W/\"2\"", "2", "nonsense"] {
         patch(&gateway, &body(4)).header("if-match", tag).await.refused(412, "precondition_failed");
     }
-    let roll_back = gateway.admin().post("/tenants/strict/settings/rollback", &json!({"version": 1})).bearer(ROOT_KEY);
+    let roll_back = gateway.admin().post("/tenants/bare/settings/rollback", &json!({"version": 1})).bearer(ROOT_KEY);
     roll_back.header("if-match", &tag).await.refused(412, "precondition_failed");
     patch(&gateway, &body(4)).header("if-match", "\"9\", \"2\"").await.expect(200);
     patch(&gateway, &body(5)).header("if-match", "*").await.expect(200);
@@ -150,7 +150,7 @@ async fn an_earlier_version_comes_back_with_its_credentials(gateway: Gateway) {
     assert_eq!(read(&gateway).await.json, json!({}));
 
     let roll_back = |version: u64| {
-        gateway.admin().post("/tenants/strict/settings/rollback", &json!({"version": version})).bearer(ROOT_KEY)
+        gateway.admin().post("/tenants/bare/settings/rollback", &json!({"version": version})).bearer(ROOT_KEY)
     };
     let back = roll_back(version).await.expect(200);
     assert_eq!(back.json, set.json);

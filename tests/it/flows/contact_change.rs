@@ -34,7 +34,7 @@ async fn change(door: Door<'_>, access: &str, contact: &Value) -> Answer {
 /// Asks for a code to the new contact and reads it.
 async fn code_for(door: Door<'_>, access: &str, kind: &str, contact: &str) -> String {
     change(door, access, &json!({kind: contact})).await.expect(200);
-    door.gateway().inbox.next_with(contact, "confirm this").await.code(6)
+    door.gateway().inbox.next_with(contact, "is your code to use").await.code(6)
 }
 
 async fn confirm(door: Door<'_>, access: &str, kind: &str, contact: &str, code: &str) -> Answer {
@@ -49,7 +49,7 @@ async fn a_changed_address_signs_in_and_the_old_one_no_more(gateway: Gateway) {
 
         let asked = change(door, &acting.access, &json!({"email": " Awa.Diop@EXAMPLE.com "})).await.expect(200);
         assert_eq!(asked.members(), ["expires_in", "message", "resend_in"]);
-        let code = gateway.inbox.next_with(NEW, "confirm this").await.code(6);
+        let code = gateway.inbox.next_with(NEW, "is your code to use").await.code(6);
         // Nothing has changed yet.
         sign_in(door, AWA, &device).await;
         let confirmed = confirm(door, &acting.access, "email", NEW, &code).await.expect(200);
@@ -157,7 +157,7 @@ async fn nobody_learns_from_a_strict_tenant_whose_an_address_is(gateway: Gateway
     assert_eq!(taken["message"], free["message"]);
     guess.refused(400, "invalid_code");
     // Not even whoever reads Binta's mail takes the address away.
-    let code = gateway.inbox.next_with(BINTA, "confirm this").await.code(6);
+    let code = gateway.inbox.next_with(BINTA, "is your code to use").await.code(6);
     confirm(door, &awa.access, "email", BINTA, &code).await.refused(400, "code_expired");
     sign_in(door, BINTA, &binta_device).await;
     assert_eq!(door.get("/api/auth/me").bearer(&awa.access).await.expect(200)["email"], AWA);

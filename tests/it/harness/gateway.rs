@@ -127,6 +127,7 @@ async fn tenants(storage: &Storage) {
     for (slug, profile, domains, settings) in [
         ("strict", Profile::AsvsL1, vec![], r#"{"sms":{"regions":["SN"]}}"#),
         ("other", Profile::Classic, vec!["login.other.test".to_owned()], "{}"),
+        ("bare", Profile::AsvsL1, vec![], "{}"),
         ("worded", Profile::Classic, vec!["id.worded.test".to_owned()], WORDED),
     ] {
         let (clock, entropy) = (Clock::system(), Entropy::system());
