@@ -61,7 +61,7 @@ async fn a_changed_address_signs_in_and_the_old_one_no_more(gateway: Gateway) {
         sign_in(door, NEW, &device).await;
         log_in(door, AWA, PASSWORD).await.refused(400, "invalid_credentials");
         for told in [AWA, NEW] {
-            gateway.inbox.next_with(told, "was changed").await;
+            gateway.inbox.next_with(told, "were changed").await;
         }
         confirm(door, &acting.access, "email", NEW, &code).await.refused(400, "code_expired");
     }
