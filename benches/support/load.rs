@@ -96,7 +96,7 @@ impl Answers {
 }
 
 async fn wait_until(due: Instant) {
-    tokio::time::sleep_until((due - AWAKE).into()).await;
+    tokio::time::sleep_until(due.checked_sub(AWAKE).unwrap_or(due).into()).await;
     while Instant::now() < due {
         tokio::task::yield_now().await;
     }
