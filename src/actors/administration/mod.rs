@@ -7,7 +7,7 @@
 //! - [`keys`]: who holds a key and what it opens; making and forgetting keys
 //! - [`tenants`]: making, changing and ending tenants
 //! - [`settings`]: the settings document, its versions, its credentials
-//! - [`judgement`]: whether a tenant may live by a document, before it is saved
+//! - `judgement`: whether a tenant may live by a document, before it is saved
 //! - [`people`]: a tenant's people, locks and audit log
 //! - [`messages`]: the delivery log, *send test*, texts
 //! - [`apps`]: applications and their secrets
