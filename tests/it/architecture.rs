@@ -1,4 +1,4 @@
-//! Holds the house of DESIGN.md §3 together: which room may stand on which, and what no file may do.
+//! Holds the house together: which room may stand on which, and what no file may do.
 //!
 //! The rules are tables; the walker reads every file under `src/` as text, comments left out. A
 //! breach is told with file and line.

@@ -13,7 +13,7 @@ use crate::harness::redis::OwnRedis;
 /// tenth; the rest is for tests that run beside.
 const QUICKLY: Duration = Duration::from_secs(6);
 
-/// How long after Redis is back log-ins may still fail (DESIGN.md §5).
+/// How long after Redis is back log-ins may still fail.
 const RECOVERY: Duration = Duration::from_secs(2);
 
 fn assert_refused(answer: &Answer, asked: Instant) {
