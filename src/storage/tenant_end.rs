@@ -65,6 +65,8 @@ const FAMILIES: &[Family] = &[
     family!("refresh_tokens"),
     // Many, and held by no account.
     family!("outbox", "id"),
+    family!("deliveries", "id"),
+    family!("early_receipts", "reference"),
     family!("audit", "sequence"),
     family!("revocations", "session_id"),
     family!("proofs", "challenge_id"),
