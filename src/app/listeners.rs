@@ -73,16 +73,12 @@ impl Listeners {
     }
 }
 
-async fn listen<S, B>(
+async fn listen(
     address: SocketAddr,
-    service: S,
+    service: impl server::Serves,
     config: &Config,
     stop: CancellationToken,
-) -> Result<Listening, StartError>
-where
-    S: server::Serves<B>,
-    B: server::AnswerBody,
-{
+) -> Result<Listening, StartError> {
     let http = &config.http;
     let limits = ServerLimits {
         max_connections: http.max_connections.get(),

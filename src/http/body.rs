@@ -1,5 +1,9 @@
 //! Request bodies: read within a size and a time, and turned into what a handler wants.
 //!
+//! A body that nobody asked for still lies in the socket when its request is answered, as after most
+//! refusals. Closing on it would cost the client its answer, so whoever answers gets it back
+//! ([`Leftover`]) and reads it away.
+//!
 //! JSON that is no JSON is `invalid_json`; JSON of another shape is `validation` with a pointer to
 //! the member. What was sent is never repeated in an answer: it may be a password or a code.
 
@@ -10,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::problem::{FieldError, Problem, ProblemCode};
 use crate::domain::fault::Fault;
@@ -27,12 +32,21 @@ pub struct BodyLimits {
 #[derive(Debug)]
 pub enum Payload {
     /// Not asked for yet.
-    Unread(Incoming),
+    Unread(Unread),
     /// Read, or never sent.
     Read(Bytes),
 }
 
 impl Payload {
+    /// The payload of a request, and what becomes of it if nobody takes it.
+    pub fn of(body: Incoming) -> (Self, Leftover) {
+        if body.is_end_stream() {
+            return (Self::Read(Bytes::new()), Leftover(None));
+        }
+        let (back, leftover) = oneshot::channel();
+        (Self::Unread(Unread(Some((body, back)))), Leftover(Some(leftover)))
+    }
+
     /// The whole body; the first call reads it, later ones see an empty body.
     ///
     /// # Errors
@@ -40,7 +54,43 @@ impl Payload {
     pub async fn take(&mut self, limits: BodyLimits) -> Result<Bytes, Problem> {
         match std::mem::replace(self, Self::Read(Bytes::new())) {
             Self::Read(bytes) => Ok(bytes),
-            Self::Unread(body) => read(body, limits).await,
+            Self::Unread(mut unread) => {
+                let Some((body, back)) = unread.0.take() else { return Ok(Bytes::new()) };
+                let read = read(body, limits).await;
+                if read.is_err() {
+                    let _nobody_asks = back.send(None);
+                }
+                read
+            }
+        }
+    }
+}
+
+/// A body in the socket, and the way back of one that is dropped.
+#[derive(Debug)]
+pub struct Unread(Option<(Incoming, oneshot::Sender<Option<Incoming>>)>);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some((body, back)) = self.0.take() {
+            let _nobody_asks = back.send(Some(body));
+        }
+    }
+}
+
+/// What came back of a body once its request was dropped.
+pub struct Leftover(Option<oneshot::Receiver<Option<Incoming>>>);
+
+impl Leftover {
+    /// Reads the rest away. `false` if something stays in the socket, so that the connection has to
+    /// end: too much, too slow, or a client that waits to be asked for it (RFC 9110 §10.1.1).
+    pub async fn is_cleared(self, limits: BodyLimits, is_expected: bool) -> bool {
+        let Some(mut leftover) = self.0 else { return true };
+        match leftover.try_recv() {
+            Ok(Some(body)) => !is_expected && read(body, limits).await.is_ok(),
+            Ok(None) | Err(TryRecvError::Empty) => false,
+            // Read to its end.
+            Err(TryRecvError::Closed) => true,
         }
     }
 }

@@ -12,7 +12,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::reply::Reply;
 use crate::domain::fault::Fault;
@@ -171,6 +171,25 @@ impl From<Fault> for FieldError {
     }
 }
 
+/// The document as it is written (RFC 9457 §3.1), with the two members of our own.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    message: &'a str,
+    instance: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(flatten)]
+    extensions: &'a Map<String, Value>,
+}
+
+/// Names that no extension can take.
+const STANDARD_MEMBERS: [&str; 8] = ["type", "title", "status", "detail", "instance", "code", "message", "errors"];
+
 /// A refusal on its way out. Boxed, so that `Result<Reply, Problem>` stays small.
 #[derive(Debug, Clone)]
 pub struct Problem(Box<Details>);
@@ -260,7 +279,9 @@ impl Problem {
     /// Adds a member of its own (RFC 9457 §3.2). The standard members cannot be replaced.
     #[must_use]
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.extensions.insert(name.to_owned(), value.into());
+        if !STANDARD_MEMBERS.contains(&name) {
+            self.0.extensions.insert(name.to_owned(), value.into());
+        }
         self
     }
 
@@ -298,17 +319,16 @@ impl Problem {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
 
-        let mut document = extensions;
-        document.insert("type".into(), json!(code.type_uri()));
-        document.insert("title".into(), json!(code.title()));
-        document.insert("status".into(), json!(code.status().as_u16()));
-        document.insert("code".into(), json!(code.code()));
-        document.insert("message".into(), json!(message.unwrap_or(code.message().into())));
-        document.insert("instance".into(), json!(instance));
-        if !errors.is_empty() {
-            document.insert("errors".into(), json!(errors));
-        }
-
+        let document = Document {
+            kind: &code.type_uri(),
+            title: code.title(),
+            status: code.status().as_u16(),
+            code: code.code(),
+            message: message.as_deref().unwrap_or(code.message()),
+            instance,
+            errors: &errors,
+            extensions: &extensions,
+        };
         Reply::json(code.status(), &document)
             .with_headers(headers)
             .with_header(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))
@@ -456,7 +476,7 @@ mod tests {
 
         assert_eq!(headers[RETRY_AFTER], "2");
         assert_eq!(body["type"], QUOTA_EXCEEDED);
-        assert_eq!(body["violated-policies"], json!(["login-client"]));
+        assert_eq!(body["violated-policies"], serde_json::json!(["login-client"]));
         assert_eq!(body["code"], "too_many_requests");
     }
 }

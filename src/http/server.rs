@@ -3,13 +3,14 @@
 //! Every wait has an end. A connection that sends no request within the head's time is cut, so is
 //! one that has been quiet for the idle time, and both by one watch that looks at requests and not
 //! at bytes: HTTP/2 pings keep nobody, and a handler that takes its time is not cut off. hyper's
-//! own head timer also runs while a kept-alive connection waits, so it is set to the idle time; a
-//! slow second head then costs what an idle connection costs.
+//! own head timer would be moved with every request; without it a slow second head costs what an
+//! idle connection costs.
 //!
 //! Stopping: no new connections, requests in work are finished and answered with
 //! `Connection: close` or GOAWAY, and after the drain time what is left is dropped.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
@@ -84,28 +86,27 @@ impl<B> AnswerBody for B where
 {
 }
 
+/// An answer that is there at once, or comes later.
+pub type Answering<B> = Either<Ready<Response<B>>, Pin<Box<dyn Future<Output = Response<B>> + Send>>>;
+
 /// What answers requests: never fails, and every connection has a clone.
-pub trait Serves<B>:
-    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Unpin + Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
+pub trait Serves: Clone + Send + Sync + 'static {
+    /// The body of its answers.
+    type Body: AnswerBody;
+
+    /// Answers a request that came from `peer`.
+    fn serve(&self, peer: SocketAddr, request: Request<Incoming>) -> Answering<Self::Body>;
 }
 
-impl<S, B> Serves<B> for S where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Unpin + Send + 'static>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
+/// An answer without a wait.
+pub fn at_once<B>(response: Response<B>) -> Answering<B> {
+    Either::Left(ready(response))
 }
 
-/// The other end of the socket, placed in every request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct SocketPeer(pub SocketAddr);
+/// An answer to be waited for.
+pub fn later<B>(answer: impl Future<Output = Response<B>> + Send + 'static) -> Answering<B> {
+    Either::Right(Box::pin(answer))
+}
 
 /// A server at work.
 #[derive(Debug)]
@@ -120,16 +121,12 @@ pub struct Listening {
 ///
 /// # Errors
 /// Whatever kept the address from being bound.
-pub async fn start<S, B>(
+pub async fn start(
     address: SocketAddr,
-    service: S,
+    service: impl Serves,
     limits: ServerLimits,
     stop: CancellationToken,
-) -> io::Result<Listening>
-where
-    S: Serves<B>,
-    B: AnswerBody,
-{
+) -> io::Result<Listening> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     // Never on the main task: each wake-up would cross threads.
@@ -137,11 +134,7 @@ where
     Ok(Listening { address, finished })
 }
 
-async fn accept<S, B>(listener: TcpListener, service: S, limits: ServerLimits, stop: CancellationToken)
-where
-    S: Serves<B>,
-    B: AnswerBody,
-{
+async fn accept(listener: TcpListener, service: impl Serves, limits: ServerLimits, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let builder = Arc::new(connection_builder(limits));
     let connections = TaskTracker::new();
@@ -201,11 +194,8 @@ async fn pause_after(error: &io::Error) {
 fn connection_builder(limits: ServerLimits) -> auto::Builder<TokioExecutor> {
     let head_limit = limits.head_limit.max(SMALLEST_HEAD_LIMIT);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle_timeout.max(limits.header_timeout))
-        .max_buf_size(head_limit);
+    // Answers are small and whole: copying one into its head is cheaper than a vectored write.
+    builder.http1().max_buf_size(head_limit).writev(false);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -223,20 +213,17 @@ struct Leave {
     drop_now: CancellationToken,
 }
 
-async fn serve<S, B>(
+async fn serve(
     builder: &auto::Builder<TokioExecutor>,
     stream: TcpStream,
     peer: SocketAddr,
-    service: S,
+    service: impl Serves,
     leave: Leave,
-) where
-    S: Serves<B>,
-    B: AnswerBody,
-{
+) {
     // Answers are one small write: waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::new());
-    let watched = Watched { service, peer: SocketPeer(peer), activity: activity.clone() };
+    let watched = Watched { service, peer, activity: activity.clone() };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), watched));
 
     // A connection that fails has nobody left to be told.
@@ -319,34 +306,29 @@ impl Drop for InWork {
 /// The service of one connection: says who the peer is and keeps the books of [`Activity`].
 struct Watched<S> {
     service: S,
-    peer: SocketPeer,
+    peer: SocketAddr,
     activity: Arc<Activity>,
 }
 
-impl<S> Service<Request<Incoming>> for Watched<S>
-where
-    S: Service<Request<Incoming>>,
-    S::Future: Unpin,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = WatchedFuture<S::Future>;
+impl<S: Serves> Service<Request<Incoming>> for Watched<S> {
+    type Response = Response<S::Body>;
+    type Error = Infallible;
+    type Future = WatchedAnswer<S::Body>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        WatchedFuture { _in_work: self.activity.begin(), answer: self.service.call(request) }
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        WatchedAnswer { _in_work: self.activity.begin(), answer: self.service.serve(self.peer, request) }
     }
 }
 
-struct WatchedFuture<F> {
-    answer: F,
+struct WatchedAnswer<B> {
+    answer: Answering<B>,
     _in_work: InWork,
 }
 
-impl<F: Future + Unpin> Future for WatchedFuture<F> {
-    type Output = F::Output;
+impl<B> Future for WatchedAnswer<B> {
+    type Output = Result<Response<B>, Infallible>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        Pin::new(&mut self.answer).poll(context)
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(context).map(Ok)
     }
 }

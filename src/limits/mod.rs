@@ -29,6 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use metrics::Counter;
+
 use self::shield::{MARGIN, Shield};
 use self::spray::Spray;
 use crate::clock::Clock;
@@ -160,6 +162,7 @@ struct Inner {
     ceilings: Ceilings,
     shield: Shield,
     spray: Spray,
+    refusals: Refusals,
     /// Until then the store is not asked.
     away_until: AtomicI64,
     has_warned: AtomicBool,
@@ -182,6 +185,7 @@ impl Limits {
             ceilings,
             shield: Shield::new(MOST_REMEMBERED),
             spray: Spray::default(),
+            refusals: Refusals::default(),
             away_until: AtomicI64::new(i64::MIN),
             has_warned: AtomicBool::new(false),
         }))
@@ -288,14 +292,18 @@ impl Limits {
         let asked_at = inner.clock.now();
         let under_way = match inner.shield.reserve(tenant, asks, asked_at) {
             Ok(under_way) => under_way,
-            Err(standings) => return refused("node", standings),
+            Err(standings) => return refused(&inner.refusals.by_node, standings),
         };
         match self.ask_store(tenant, asks).await {
             Some(verdict) => {
                 let lag = asked_at.until(inner.clock.now());
                 under_way.learn(&verdict, asked_at, lag);
                 let standings = standings(asks, &verdict, asked_at);
-                if verdict.admitted { Decision::Admitted(standings) } else { refused("store", standings) }
+                if verdict.admitted {
+                    Decision::Admitted(standings)
+                } else {
+                    refused(&inner.refusals.by_store, standings)
+                }
             }
             None => Decision::Admitted(under_way.keep()),
         }
@@ -338,10 +346,28 @@ fn standing(ask: &Ask, bucket: Bucket, over: bool, lag: Duration) -> Standing {
     Standing { name: ask.name, rate, remaining: bucket.remaining(rate), more_in, over }
 }
 
-fn refused(by: &'static str, standings: Vec<Standing>) -> Decision {
+/// The counters of refusals, kept: to find one by its labels would cost as much as refusing.
+struct Refusals {
+    by_node: BTreeMap<LimitName, Counter>,
+    by_store: BTreeMap<LimitName, Counter>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let by = |judge: &'static str| {
+            let counter = |name: &LimitName| metrics::counter!(LIMIT_REFUSALS, "limit" => name.as_str(), "by" => judge);
+            LimitName::ALL.iter().map(|name| (*name, counter(name))).collect()
+        };
+        Self { by_node: by("node"), by_store: by("store") }
+    }
+}
+
+fn refused(counters: &BTreeMap<LimitName, Counter>, standings: Vec<Standing>) -> Decision {
     let mut wait = Duration::ZERO;
     for standing in standings.iter().filter(|standing| standing.over) {
-        metrics::counter!(LIMIT_REFUSALS, "limit" => standing.name.as_str(), "by" => by).increment(1);
+        if let Some(counter) = counters.get(&standing.name) {
+            counter.increment(1);
+        }
         wait = wait.max(standing.more_in);
     }
     Decision::Refused(Refusal { standings, wait })

@@ -8,20 +8,19 @@
 mod ext_authz;
 pub mod messages;
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::service::Service;
 use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 
 pub use self::ext_authz::ExtAuthz;
 use super::gate::Gate;
 use super::middleware::FrontEnd;
+use super::server::{self, Answering, Serves};
 
 /// The service's only method (`envoy/service/auth/v3/external_auth.proto`).
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -38,22 +37,17 @@ pub struct WithExtAuthz {
     pub ext_authz: ExtAuthz,
 }
 
-type AnswerBody = Either<Full<Bytes>, tonic::body::Body>;
+impl Serves for WithExtAuthz {
+    type Body = Either<Full<Bytes>, tonic::body::Body>;
 
-impl Service<Request<Incoming>> for WithExtAuthz {
-    type Response = Response<AnswerBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn serve(&self, peer: SocketAddr, request: Request<Incoming>) -> Answering<Self::Body> {
         if request.method() == Method::POST && request.uri().path() == CHECK {
             let ext_authz = self.ext_authz.clone();
-            return Box::pin(async move {
+            return server::later(async move {
                 let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(LARGEST_MESSAGE);
-                Ok(grpc.unary(ext_authz, request).await.map(Either::Right))
+                grpc.unary(ext_authz, request).await.map(Either::Right)
             });
         }
-        let answer = self.front.call(request);
-        Box::pin(async move { answer.await.map(|response| response.map(Either::Left)) })
+        self.front.serve_as(peer, request, Either::Left)
     }
 }

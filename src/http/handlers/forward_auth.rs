@@ -55,20 +55,40 @@ enum Preflight {
 }
 
 /// What the gateway's address asks for.
+#[derive(Default)]
 struct Asked<'u> {
     audience: Option<Cow<'u, str>>,
     scope: Option<Cow<'u, str>>,
-    preflight: Preflight,
+    mode: Option<Cow<'u, str>>,
+    preflight: Option<Cow<'u, str>>,
 }
 
 impl<'u> Asked<'u> {
     fn of(uri: &'u Uri) -> Self {
-        let preflight = match request::query(uri, "preflight").as_deref() {
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            let place = match &*name {
+                "audience" => &mut asked.audience,
+                "scope" => &mut asked.scope,
+                "mode" => &mut asked.mode,
+                "preflight" => &mut asked.preflight,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        asked
+    }
+
+    fn preflight(&self) -> Preflight {
+        match self.preflight.as_deref() {
             Some("allow") => Preflight::Own,
             Some("forwarded") => Preflight::Forwarded,
             _ => Preflight::Refused,
-        };
-        Self { audience: request::query(uri, "audience"), scope: request::query(uri, "scope"), preflight }
+        }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.mode.as_deref() == Some("strict")
     }
 
     fn needs(&self) -> Needs<'_> {
@@ -97,7 +117,7 @@ pub(super) fn routes() -> Routes<Gate> {
 pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let asked = Asked::of(request.uri());
-    if is_preflight(&request, asked.preflight) {
+    if is_preflight(&request, asked.preflight()) {
         return Ok(Reply::empty(StatusCode::OK).no_store());
     }
     let token = token(&tenant, request.headers(), request.uri())?.ok_or(ProblemCode::MissingToken)?;
@@ -108,13 +128,13 @@ pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer 
     }
 }
 
-/// A token seen before that is still good: answered at once. Everything else is [`check`]'s.
+/// A token seen before that is still good: answered at once, whole. Everything else is [`check`]'s.
 fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
     let tenant = gate::tenant_of_gateway(&gate.tenants, split_tenant(uri.path()).0).ok()?;
     let token = token(&tenant, headers, uri).ok()??;
     let asked = Asked::of(uri);
     match gate.tokens.recall(&tenant, token, asked.needs())? {
-        Verdict::Good(genuine) => identity(&tenant, &genuine),
+        Verdict::Good(genuine) => identity(&tenant, &genuine).map(|reply| in_mode(&asked, reply)),
         Verdict::Invalid | Verdict::InsufficientScope => None,
     }
 }
@@ -125,7 +145,11 @@ pub(in crate::http) fn finish(uri: &Uri, mut reply: Reply) -> Reply {
     for name in [&SUBJECT, &TENANT, &SESSION, &AUDIENCE, &SCOPE] {
         reply.headers_mut().entry(name).or_insert(HeaderValue::from_static(""));
     }
-    if request::query(uri, "mode").as_deref() != Some("strict") {
+    in_mode(&Asked::of(uri), reply)
+}
+
+fn in_mode(asked: &Asked<'_>, mut reply: Reply) -> Reply {
+    if !asked.is_strict() {
         return reply;
     }
     let truth = reply.status();

@@ -6,32 +6,34 @@
 
 mod admit;
 mod harden;
+mod meters;
 mod panics;
 mod recall;
 mod request_id;
 mod trace;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::header::{CONNECTION, EXPECT, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 
 use self::admit::Admission;
+use self::meters::Meters;
+use self::request_id::RequestIds;
 use self::trace::Trace;
-use super::body::{BodyLimits, Payload};
+use super::body::{BodyLimits, Leftover, Payload};
 use super::peer::{Origin, TrustedProxies};
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
 use super::request::{Request, split_tenant};
 use super::router::{Answer, Found, Router, without_handler};
-use super::server::SocketPeer;
+use super::server::{self, Answering, Serves};
 use crate::clock::Clock;
 use crate::domain::limits::LimitName;
 use crate::entropy::Entropy;
@@ -127,7 +129,9 @@ struct Inner<S> {
     hooks: Box<dyn Hooks>,
     limits: RequestLimits,
     admission: Admission,
-    surroundings: Surroundings,
+    proxies: TrustedProxies,
+    ids: RequestIds,
+    meters: Meters,
     /// Whether any route answers from memory.
     has_recall: bool,
 }
@@ -149,23 +153,38 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
     ) -> Self {
         let admission = Admission::new(limits.max_in_flight);
         let has_recall = router.routes().iter().any(|route| route.recall.is_some());
-        Self(Arc::new(Inner { router, state, hooks: Box::new(hooks), limits, admission, surroundings, has_recall }))
+        let ids = RequestIds::new(&surroundings);
+        let (hooks, meters) = (Box::new(hooks), Meters::default());
+        let proxies = surroundings.proxies;
+        Self(Arc::new(Inner { router, state, hooks, limits, admission, proxies, ids, meters, has_recall }))
+    }
+
+    /// Answers one request with a body that `wrap` makes of its own.
+    pub fn serve_as<B: 'static>(
+        &self,
+        peer: SocketAddr,
+        request: http::Request<Incoming>,
+        wrap: impl FnOnce(Full<Bytes>) -> B + Send + 'static,
+    ) -> Answering<B> {
+        if let Some(reply) = self.0.recall(&request) {
+            return server::at_once(reply.into_response().map(wrap));
+        }
+        let front = self.clone();
+        server::later(async move { front.answer(peer, request).await.into_response().map(wrap) })
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too.
-    async fn answer(&self, request: http::Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, peer: SocketAddr, request: http::Request<Incoming>) -> Reply {
         let inner = &*self.0;
-        if let Some(reply) = inner.recall(&request) {
-            return reply.into_response();
-        }
         let version = request.version();
-        let (request, origin) = inner.receive(request);
+        let waits_to_send = request.headers().contains_key(EXPECT);
+        let (mut request, origin, leftover) = inner.receive(peer, request);
         // The path outlives the request, which the handler takes; cloning it counts a reference.
         let uri = request.uri().clone();
         let found = inner.router.find(request.method(), split_tenant(uri.path()).1);
         let id = request.id().clone();
         // Measured around everything, so that refusals and panics are counted too.
-        let mut trace = Trace::start(&found, request.method().clone(), id.clone());
+        let mut trace = Trace::start(&inner.meters, &found, request.method().clone(), id.clone());
         let head_only = request.method() == Method::HEAD;
         let mut asked = cross_origin(&request);
 
@@ -173,8 +192,9 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
             // Before anything is looked up: refusing must stay cheap.
             None => {
                 if asked.is_some() {
-                    inner.name_tenant(request, &mut trace);
+                    inner.name_tenant(&mut request, &mut trace);
                 }
+                drop(request);
                 Err(ProblemCode::Overloaded.into())
             }
             // A panic inside costs one 500; the deadline ends handlers that wait for too long.
@@ -194,41 +214,43 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
             inner.hooks.cross_origin(asked, reply.headers_mut());
         }
         // Last, so that nothing leaves without them.
-        request_id::give_back(&id, reply.headers_mut());
+        request_id::give_back(id.as_str(), reply.headers_mut());
         harden::headers(origin.scheme, reply.headers_mut());
-        say_goodbye(version, &mut reply);
         trace.finish(reply.status());
-        if head_only { reply.without_body() } else { reply }.into_response()
+        // HTTP/2 ends the stream and needs neither.
+        if version <= Version::HTTP_11 && !leftover.is_cleared(inner.limits.body, waits_to_send).await {
+            // A client that is not told so sends its next request into the closing socket (RFC 9112 §9.6).
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if head_only { reply.without_body() } else { reply }
     }
 }
 
 impl<S: Send + Sync + 'static> Inner<S> {
     /// First of all: who sends this, and what is it called?
-    fn receive(&self, request: http::Request<Incoming>) -> (Request, Origin) {
+    fn receive(&self, peer: SocketAddr, request: http::Request<Incoming>) -> (Request, Origin, Leftover) {
         let (parts, body) = request.into_parts();
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let socket = parts.extensions.get::<SocketPeer>().map_or(nowhere, |peer| peer.0);
-        let origin = self.surroundings.proxies.origin(socket, &parts.headers);
-        let id = request_id::of(&parts.headers, origin, &self.surroundings);
-        let payload = if body.is_end_stream() { Payload::Read(Bytes::new()) } else { Payload::Unread(body) };
-        (Request::new(parts, payload, self.limits.body, origin, id), origin)
+        let origin = self.proxies.origin(peer, &parts.headers);
+        let id = self.ids.of(&parts.headers, origin);
+        let (payload, leftover) = Payload::of(body);
+        (Request::new(parts, payload, self.limits.body, origin, id), origin, leftover)
     }
 
     /// For a refusal that a page of another origin must be able to read; a look into memory.
-    fn name_tenant(&self, mut request: Request, trace: &mut Trace) {
-        if self.hooks.before(&mut request).is_ok() {
+    fn name_tenant(&self, request: &mut Request, trace: &mut Trace<'_>) {
+        if self.hooks.before(request).is_ok() {
             trace.belongs_to(request.tenant_slug().cloned());
         }
     }
 
-    async fn in_time(&self, found: &Found<'_, '_, S>, request: Request, trace: &mut Trace) -> Answer {
+    async fn in_time(&self, found: &Found<'_, '_, S>, request: Request, trace: &mut Trace<'_>) -> Answer {
         match tokio::time::timeout(self.limits.request_timeout, self.dispatch(found, request, trace)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(ProblemCode::Overloaded.into()),
         }
     }
 
-    async fn dispatch(&self, found: &Found<'_, '_, S>, mut request: Request, trace: &mut Trace) -> Answer {
+    async fn dispatch(&self, found: &Found<'_, '_, S>, mut request: Request, trace: &mut Trace<'_>) -> Answer {
         // The tenant before the route: on an unknown tenant no path exists.
         self.hooks.before(&mut request)?;
         trace.belongs_to(request.tenant_slug().cloned());
@@ -249,28 +271,16 @@ impl<S: Send + Sync + 'static> Inner<S> {
     }
 }
 
-/// A body that was not read to its end ends the connection; a client that is not told so sends its
-/// next request into the closing socket (RFC 9112 §9.6). HTTP/2 has no such header.
-fn say_goodbye(version: Version, reply: &mut Reply) {
-    let unread = matches!(reply.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
-    if unread && version <= Version::HTTP_11 {
-        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-}
-
 fn cross_origin(request: &Request) -> Option<CrossOrigin> {
     let origin = request.headers().get(ORIGIN)?.clone();
     let requested_method = request.headers().get(http::header::ACCESS_CONTROL_REQUEST_METHOD).cloned();
     Some(CrossOrigin { method: request.method().clone(), origin, requested_method, tenant_slug: None })
 }
 
-impl<S: Send + Sync + 'static> hyper::service::Service<http::Request<Incoming>> for FrontEnd<S> {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+impl<S: Send + Sync + 'static> Serves for FrontEnd<S> {
+    type Body = Full<Bytes>;
 
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let front = self.clone();
-        Box::pin(async move { Ok(front.answer(request).await) })
+    fn serve(&self, peer: SocketAddr, request: http::Request<Incoming>) -> Answering<Self::Body> {
+        self.serve_as(peer, request, |body| body)
     }
 }

@@ -1,18 +1,19 @@
 //! The shortest way through: what a hot route can answer from memory, it answers before anything is
 //! made for the request: no place among the requests in work, no deadline, no span, no line in the log.
 //!
-//! Whatever is not answered here takes the usual way. So a route only recalls its one common answer.
+//! Whatever is not answered here takes the usual way. So a route only recalls its one common answer,
+//! whole: nobody has a last word on it.
 
 use http::Method;
 use http::header::ORIGIN;
 use hyper::body::{Body as _, Incoming};
+use uuid::Uuid;
 
 use super::{Inner, harden, request_id};
 use crate::http::peer::Scheme;
 use crate::http::reply::Reply;
 use crate::http::request::split_tenant;
 use crate::http::router::Found;
-use crate::telemetry::HTTP_REQUESTS;
 
 impl<S: Send + Sync + 'static> Inner<S> {
     /// The answer of a route that has it in memory.
@@ -29,15 +30,11 @@ impl<S: Send + Sync + 'static> Inner<S> {
             return None;
         }
         let mut reply = recall(&self.state, request.uri(), request.headers())?;
-        if let Some(last_word) = route.last_word {
-            reply = last_word(request.uri(), reply);
-        }
+        let id = self.ids.fresh();
+        request_id::give_back(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()), reply.headers_mut());
         // The caller is a gateway, not a browser: whether it came by https does not matter.
-        request_id::give_back(&request_id::fresh(&self.surroundings), reply.headers_mut());
         harden::headers(Scheme::Http, reply.headers_mut());
-        let (method, status) = (super::trace::method_label(request.method()), reply.status().as_u16());
-        metrics::counter!(HTTP_REQUESTS, "route" => route.pattern, "method" => method, "status" => status.to_string())
-            .increment(1);
+        self.meters.count(route.pattern, request.method(), reply.status().as_u16());
         Some(if request.method() == Method::HEAD { reply.without_body() } else { reply })
     }
 }

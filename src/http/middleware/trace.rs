@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::meters::{Meters, method_label};
 use crate::http::request::RequestId;
 use crate::http::router::Found;
-use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
 
 /// Of the requests to hot routes and of refusals, every so-manieth writes a line.
 const SAMPLE: u32 = 1_000;
@@ -23,7 +23,8 @@ const CLIENT_LEFT: u16 = 499;
 static HOT_REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 /// One request being measured.
-pub(super) struct Trace {
+pub(super) struct Trace<'m> {
+    meters: &'m Meters,
     started: Instant,
     route: &'static str,
     is_hot: bool,
@@ -33,10 +34,11 @@ pub(super) struct Trace {
     status: u16,
 }
 
-impl Trace {
-    pub(super) fn start<S>(found: &Found<'_, '_, S>, method: Method, id: RequestId) -> Self {
+impl<'m> Trace<'m> {
+    pub(super) fn start<S>(meters: &'m Meters, found: &Found<'_, '_, S>, method: Method, id: RequestId) -> Self {
         let is_hot = matches!(found, Found::Route(route, _) if route.is_hot);
         Self {
+            meters,
             started: Instant::now(),
             route: found.label(),
             is_hot,
@@ -65,21 +67,19 @@ impl Trace {
     }
 }
 
-impl Drop for Trace {
+impl Drop for Trace<'_> {
     /// Whatever became of the request: a client that leaves takes the future of its answer with it.
     fn drop(&mut self) {
         let took = self.started.elapsed().as_secs_f64();
-        let (route, method) = (self.route, method_label(&self.method));
-        metrics::histogram!(HTTP_REQUEST_SECONDS, "route" => route, "method" => method).record(took);
-        metrics::counter!(HTTP_REQUESTS, "route" => route, "method" => method, "status" => self.status.to_string())
-            .increment(1);
+        self.meters.time(self.route, &self.method, took);
+        self.meters.count(self.route, &self.method, self.status);
 
         // Whoever floods a route must not flood the log as well.
         let is_sampled = self.is_hot || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
         if !is_sampled || HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
             tracing::info!(
-                http.method = method,
-                http.route = route,
+                http.method = method_label(&self.method),
+                http.route = self.route,
                 http.status = self.status,
                 duration_ms = took * 1_000.0,
                 request.id = self.id.as_str(),
@@ -88,19 +88,5 @@ impl Drop for Trace {
                 if self.status == CLIENT_LEFT { "request left by its client" } else { "request answered" }
             );
         }
-    }
-}
-
-/// A method anybody may invent must not become a label of its own.
-pub(super) fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
     }
 }

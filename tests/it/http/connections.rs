@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{TestServer, client, hasty, problem, until_closed};
 use guichet::http::peer::TrustedProxies;
@@ -236,4 +237,48 @@ async fn stopping_lets_an_idle_http2_connection_go() {
     server.stop.cancel();
 
     tokio::time::timeout(Duration::from_secs(5), server.listening.finished).await.unwrap().unwrap();
+}
+
+/// Reads one answer whose body is a problem document.
+async fn whole_refusal(stream: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    while !received.ends_with(b"}") {
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_buf(&mut received)).await;
+        assert_ne!(read.expect("an answer").unwrap(), 0, "hung up on");
+    }
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_quicker_than_its_body_costs_nobody_the_connection() {
+    let server = TestServer::patient().await;
+    let mut stream = server.connect().await;
+
+    for _ in 0..3 {
+        stream.write_all(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+        // Longer than any refusal takes: a server that does not wait for the body has closed by then.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        stream.write_all(b"body").await.unwrap();
+        let refusal = whole_refusal(&mut stream).await;
+        assert!(refusal.starts_with("HTTP/1.1 404") && !refusal.contains("connection: close"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_is_refused_at_once() {
+    let server = TestServer::patient().await;
+
+    let head = "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let received = server.raw(head).await;
+
+    assert!(received.starts_with("HTTP/1.1 404") && received.contains("connection: close"), "{received}");
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_a_body_that_never_comes() {
+    let server = TestServer::hasty().await;
+
+    let received = server.raw("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
+
+    assert!(received.starts_with("HTTP/1.1 404") && received.contains("connection: close"), "{received}");
 }
