@@ -7,6 +7,9 @@ use anyhow::Context as _;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
 
+/// Why there was no answer, where the time for it ran out.
+pub(crate) const TIMED_OUT: &str = "no answer in time";
+
 /// A request that is ready to be sent.
 pub(crate) type Call = reqwest::RequestBuilder;
 
@@ -96,7 +99,7 @@ pub(crate) async fn ask(call: Call) -> Result<Answer, String> {
 /// The innermost cause tells the most, and names neither address nor path.
 fn failure(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return TIMED_OUT.to_owned();
     }
     let mut cause = error.source();
     let mut words = "broken off".to_owned();

@@ -73,10 +73,10 @@ impl<'w> Journey<'w> {
 
     async fn sign_up(&mut self) -> Result<Answer, Stopped> {
         let one = self.world.people.newcomers.rested().ok_or(Stopped::Nobody)?;
-        self.post("sign-up: request-code", &one, "/auth/request-code", &json!({"phone": one.phone}), &[200]).await?;
+        self.post("sign-up 1 request-code", &one, "/auth/request-code", &json!({"phone": one.phone}), &[200]).await?;
         let body = json!({"phone": one.phone, "code": one.code});
-        let proven = self.post("sign-up: verify-code", &one, "/auth/verify-code", &body, &[200]).await?;
-        self.post("sign-up: register", &one, "/auth/register", &registration(&one, &proven), &[201]).await
+        let proven = self.post("sign-up 2 verify-code", &one, "/auth/verify-code", &body, &[200]).await?;
+        self.post("sign-up 3 register", &one, "/auth/register", &registration(&one, &proven), &[201]).await
     }
 
     async fn code(&mut self) -> Result<Answer, Stopped> {
@@ -93,10 +93,10 @@ impl<'w> Journey<'w> {
         let from_device = |call: Call| call.header("x-device-id", device);
         let path = |path: &str| format!("{}{path}", one.tenant);
         let asked = self.world.door.post(&path("/auth/request-code"), &json!({"phone": one.phone}));
-        self.ask("code: request-code", from_device(asked), &[200]).await?;
+        self.ask("code 1 request-code", from_device(asked), &[200]).await?;
         let body = json!({"phone": one.phone, "code": one.code});
         let answered = self.world.door.post(&path("/auth/verify-code"), &body);
-        self.ask("code: verify-code", from_device(answered), &[200]).await
+        self.ask("code 2 verify-code", from_device(answered), &[200]).await
     }
 
     async fn log_in(&mut self) -> Result<Answer, Stopped> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{self, Answer, Call, Door};
-use crate::limits::{Held, LIMIT, Limit, PROBED, judge};
+use crate::limits::{AskedFor, Held, LIMIT, Limit, PROBED, judge};
 
 /// The limit let it pass, and its empty body was refused.
 pub(crate) const PASSED: u16 = 400;
@@ -31,7 +31,10 @@ pub(crate) struct Limited {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Course {
-    ends: Option<(Instant, Instant)>,
+    /// Of the first request: when it was sent, and the first answer of any.
+    first: Option<(Instant, Instant)>,
+    /// When the last one was sent, and the last answer of any.
+    last: Option<(Instant, Instant)>,
     admitted: u64,
 }
 
@@ -52,15 +55,23 @@ impl Limited {
     /// One was answered.
     pub(crate) fn note(&self, sent: Instant, status: u16) {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
-        let (first, last) = course.ends.unwrap_or((sent, sent));
-        course.ends = Some((first.min(sent), last.max(sent)));
+        let answered = Instant::now();
+        let (first, last) = (course.first.unwrap_or((sent, answered)), course.last.unwrap_or((sent, answered)));
+        course.first = Some((first.0.min(sent), first.1.min(answered)));
+        course.last = Some((last.0.max(sent), last.1.max(answered)));
         course.admitted += u64::from(status == PASSED);
     }
 
     /// Tries out `Retry-After`, each limit beside the others, then judges.
     pub(crate) async fn held(&self, door: &Door) -> Held {
         let course = *self.course.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked_for = course.ends.map_or(Duration::ZERO, |(first, last)| last - first);
+        let asked_for = match (course.first, course.last) {
+            (Some((sent, answered)), Some((last_sent, last_answered))) => AskedFor {
+                least: last_sent.saturating_duration_since(answered),
+                most: last_answered.saturating_duration_since(sent),
+            },
+            _ => AskedFor::default(),
+        };
         let [a, b, c] = PROBED.map(|(limit, path)| self.probe(door, limit, path));
         let (a, b, c, d) = tokio::join!(a, b, c, self.probe(door, LIMIT, PATH));
         judge(&LIMIT, asked_for, course.admitted, &[a, b, c, d].concat())

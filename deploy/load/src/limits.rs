@@ -43,9 +43,11 @@ pub(crate) struct Held {
     pub(crate) limit: String,
     /// How many passed.
     pub(crate) admitted: u64,
-    /// How many an exact limit lets pass.
-    pub(crate) exact: u64,
-    /// Whether that is the same, give or take the one that the ends of the measurement cannot place.
+    /// How many an exact limit lets pass at least, …
+    pub(crate) exact_from: u64,
+    /// … and at most.
+    pub(crate) exact_to: u64,
+    /// Whether it was between these.
     pub(crate) is_exact: bool,
     /// Refusals after which exactly `Retry-After` was waited and the next request passed.
     pub(crate) retry_after_kept: u64,
@@ -53,15 +55,27 @@ pub(crate) struct Held {
     pub(crate) retry_after_broken: u64,
 }
 
-/// Compares what passed with what should have.
-pub(crate) fn judge(limit: &Limit, asked_for: Duration, admitted: u64, probes: &[bool]) -> Held {
-    let exact = limit.exact(asked_for);
+/// For how long the limit was asked, as far as that can be told from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AskedFor {
+    /// From the first answer to the last request.
+    pub(crate) least: Duration,
+    /// From the first request to the last answer.
+    pub(crate) most: Duration,
+}
+
+/// Compares what passed with what should have. One more or less is the moment of a refill, which
+/// nobody outside can place; answers that were slow to come widen it by what they hide.
+pub(crate) fn judge(limit: &Limit, asked_for: AskedFor, admitted: u64, probes: &[bool]) -> Held {
+    let exact_from = limit.exact(asked_for.least).saturating_sub(1);
+    let exact_to = limit.exact(asked_for.most) + 1;
     let kept = probes.iter().filter(|kept| **kept).count() as u64;
     Held {
         limit: format!("{}: {} at once, {} in {} s", limit.name, limit.quota, limit.quota, limit.window.as_secs()),
         admitted,
-        exact,
-        is_exact: admitted.abs_diff(exact) <= 1,
+        exact_from,
+        exact_to,
+        is_exact: (exact_from..=exact_to).contains(&admitted),
         retry_after_kept: kept,
         retry_after_broken: probes.len() as u64 - kept,
     }
@@ -78,17 +92,28 @@ mod tests {
         }
     }
 
+    fn asked_for(least: u64, most: u64) -> AskedFor {
+        AskedFor { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+    }
+
     #[test]
     fn one_more_or_less_is_exact_and_two_are_not() {
         for (admitted, is_exact) in [(24, false), (25, true), (26, true), (27, true), (28, false)] {
-            let held = judge(&LIMIT, Duration::from_secs(3), admitted, &[]);
-            assert_eq!((held.exact, held.is_exact), (26, is_exact), "{admitted}");
+            let held = judge(&LIMIT, asked_for(3_000, 3_004), admitted, &[]);
+            assert_eq!((held.exact_from, held.exact_to, held.is_exact), (25, 27, is_exact), "{admitted}");
         }
     }
 
     #[test]
+    fn what_slow_answers_hide_is_not_held_against_the_limit() {
+        let held = judge(&LIMIT, asked_for(2_000, 4_000), 29, &[]);
+
+        assert_eq!((held.exact_from, held.exact_to, held.is_exact), (23, 29, true));
+    }
+
+    #[test]
     fn every_probe_counts_as_kept_or_broken() {
-        let held = judge(&LIMIT, Duration::ZERO, 20, &[true, false, true]);
+        let held = judge(&LIMIT, AskedFor::default(), 20, &[true, false, true]);
 
         assert_eq!((held.retry_after_kept, held.retry_after_broken), (2, 1));
     }

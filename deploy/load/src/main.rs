@@ -28,8 +28,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser as _;
+use reqwest::{Method, Url};
 use rlt::cli::BenchCli;
 use tokio::time::Instant;
 
@@ -79,7 +80,7 @@ async fn drive(options: &Options) -> anyhow::Result<ExitCode> {
     };
     if options.clean_up {
         let tenants = tenants.context("--clean-up needs --admin-key-file")?;
-        eprintln!("deleted {} tenants of earlier runs", tenants.clean_up().await?);
+        eprintln!("deleted tenants of earlier runs: {}", tenants.clean_up().await?);
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -143,9 +144,9 @@ async fn world(
     tenants: Option<&Tenants>,
 ) -> anyhow::Result<World> {
     let door = Door::new(&options.url, options.timeout)?;
-    let answer = client::ask(door.call(reqwest::Method::GET, "/.well-known/jwks.json")).await;
-    if let Err(why) = answer {
-        anyhow::bail!("nothing answers at {}: {why}. Is `guichet serve` running there?", options.url);
+    greet(&door, &options.url).await?;
+    if let Some(tenants) = tenants {
+        tenants.check().await?;
     }
     let plan = Plan::of(schedule);
     let began = Instant::now();
@@ -153,10 +154,12 @@ async fn world(
         (Access::Tenant { slug, identities }, _) => People::of_file(&door, slug, identities, plan).await?,
         (Access::Admin { .. }, Some(tenants)) => {
             let most = usize::from(options.tenants);
-            eprintln!("making {} people in {} tenants", plan.people(), plan.tenants(most)?);
+            if plan.people() > 0 {
+                eprintln!("making people: {}, tenants for them: {}", plan.people(), plan.tenants(most)?);
+            }
             People::in_own_tenants(&door, tenants, plan, most).await?
         }
-        (Access::Admin { .. }, None) => anyhow::bail!("no admin API to make tenants with"),
+        (Access::Admin { .. }, None) => bail!("no admin API to make tenants with"),
     };
     let limited = match tenants {
         Some(tenants) if options.scenario == Scenario::Limits => Some(Limited::new(&tenants.limited().await?)),
@@ -164,6 +167,18 @@ async fn world(
     };
     eprintln!("ready after {:.1} s", began.elapsed().as_secs_f64());
     Ok(World { door, people, recorder: Recorder::default(), limited })
+}
+
+/// Asks what only guichet's public listener answers.
+async fn greet(door: &Door, url: &Url) -> anyhow::Result<()> {
+    let answer = match client::ask(door.call(Method::GET, "/.well-known/jwks.json")).await {
+        Ok(answer) => answer,
+        Err(why) => bail!("nothing answers at {url}: {why}. Is `guichet serve` running there?"),
+    };
+    // Without a default tenant there are no keys at this path, and it says so.
+    let is_guichet = answer.json.get("keys").is_some() || answer.text("code") == "tenant_not_found";
+    ensure!(is_guichet, "{url} is not guichet's public listener: /.well-known/jwks.json answered {}", answer.shown());
+    Ok(())
 }
 
 /// One iteration for each arrival and one worker for each place; the schedule, not `rlt`, sets the pace.
@@ -179,7 +194,7 @@ fn settings_of_rlt(options: &Options, schedule: &Schedule) -> anyhow::Result<Ben
 async fn leave(tenants: &Tenants) {
     match tenants.close().await {
         Ok(0) => {}
-        Ok(count) => eprintln!("deleted the run's {count} tenants"),
+        Ok(count) => eprintln!("deleted the run's tenants: {count}"),
         Err((left, error)) => eprintln!(
             "guichet-load: {} of the run's tenants could not be deleted ({error:#}). They send nothing. When the admin \
              API answers again, the same command with --clean-up deletes them: {}",

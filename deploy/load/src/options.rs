@@ -161,6 +161,14 @@ impl Options {
             (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&self.timeout),
             "--timeout must be from 100ms to 60s"
         );
+        for file in [&self.report, &self.json].into_iter().flatten() {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            ensure!(
+                folder.is_none_or(std::path::Path::is_dir) && !file.is_dir(),
+                "{} cannot be written: there is no such folder, or it is one itself",
+                file.display()
+            );
+        }
         ensure!(
             self.scenario != Scenario::Limits || self.tenant.is_none(),
             "`limits` needs --admin-key-file: it sets the limit that it goes above"
@@ -244,6 +252,8 @@ mod tests {
             ("--for 11m", "--i-own-this-host"),
             ("--timeout 2m", "--timeout"),
             ("--in-flight 0", "--in-flight"),
+            ("--report /no/such/folder/report.html", "cannot be written"),
+            ("--json .", "cannot be written"),
             ("--scenario limits --rate 5", "limits"),
             ("--scenario limits --tenant acme --identities list.json", "--admin-key-file"),
             ("--tenant acme", "--identities"),

@@ -1,4 +1,7 @@
 //! Counts what was answered and how long it took, by request and by second.
+//!
+//! Times are of expected answers, and of those waited for in vain until the time-out: a refusal or a
+//! refused connection is quick, and would make a server that fails look fast.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::Answer;
+use crate::client::{Answer, TIMED_OUT};
 
 /// Longest time that is told apart; a run's bounds keep every answer far below.
 const LONGEST_MICROS: u64 = 2 * 3_600 * 1_000_000;
@@ -126,6 +129,8 @@ pub(crate) struct Arrival {
     pub(crate) time: Duration,
     /// Whether every answer was expected.
     pub(crate) is_good: bool,
+    /// Whether its time is one of those that count.
+    pub(crate) is_timed: bool,
 }
 
 /// Where everybody under way notes what happened.
@@ -138,7 +143,9 @@ impl Recorder {
         let mut book = self.book();
         let row = book.rows.entry(name).or_default();
         row.count += 1;
-        row.times.note(time);
+        if is_timed(what) {
+            row.times.note(time);
+        }
         let known = match what {
             Ok((outcome, shown)) => {
                 *row.statuses.entry(shown.clone()).or_default() += 1;
@@ -164,9 +171,13 @@ impl Recorder {
         let mut book = self.book();
         book.sent += 1;
         book.late.note(arrival.late);
-        book.arrivals.note(arrival.time);
+        if arrival.is_timed {
+            book.arrivals.note(arrival.time);
+        }
         let second = second(&mut book.seconds, arrival.due);
-        second.times.note(arrival.time);
+        if arrival.is_timed {
+            second.times.note(arrival.time);
+        }
         second.good += u64::from(arrival.is_good);
         second.bad += u64::from(!arrival.is_good);
     }
@@ -185,6 +196,13 @@ impl Recorder {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_timed(what: &Result<(Outcome, String), String>) -> bool {
+    match what {
+        Ok((outcome, _)) => *outcome == Outcome::Expected,
+        Err(why) => why == TIMED_OUT,
     }
 }
 
@@ -230,23 +248,37 @@ mod tests {
 
         recorder.request("check", MS, &told(&answer(200, None)));
         recorder.request("check", 2 * MS, &told(&answer(429, Some(1))));
-        recorder.request("check", 3 * MS, &Err("no answer in time".to_owned()));
+        recorder.request("check", 3 * MS, &Err(TIMED_OUT.to_owned()));
+        recorder.request("check", MS, &Err("no connection".to_owned()));
         recorder.request("refresh", MS, &told(&answer(500, None)));
 
         let book = recorder.told();
         assert_eq!(book.rows.len(), 2);
         let check = &book.rows["check"];
-        assert_eq!((check.count, check.refused, check.with_retry_after, check.unexpected), (3, 1, 1, 1));
+        assert_eq!((check.count, check.refused, check.with_retry_after, check.unexpected), (4, 1, 1, 2));
         assert_eq!(check.statuses, BTreeMap::from([("200".to_owned(), 1), ("429 because".to_owned(), 1)]));
-        assert_eq!(check.errors["no answer in time"], 1);
-        assert!((2.99..3.01).contains(&check.times.max()) && (1.99..2.01).contains(&check.times.at(0.5)));
+        assert_eq!((check.errors[TIMED_OUT], check.errors["no connection"]), (1, 1));
         assert_eq!(book.rows["refresh"].unexpected, 1);
+    }
+
+    #[test]
+    fn what_fails_fast_does_not_look_fast() {
+        let recorder = Recorder::default();
+
+        recorder.request("check", 100 * MS, &Ok((Outcome::Expected, "200".to_owned())));
+        recorder.request("check", MS, &Ok((Outcome::Refused { with_retry_after: true }, "429".to_owned())));
+        recorder.request("check", MS, &Err("no connection".to_owned()));
+        recorder.request("check", 900 * MS, &Err(TIMED_OUT.to_owned()));
+
+        let times = &recorder.told().rows["check"].times;
+        assert!((99.0..101.0).contains(&times.at(0.5)), "{}", times.at(0.5));
+        assert!((899.0..901.0).contains(&times.max()), "{}", times.max());
     }
 
     #[test]
     fn an_arrival_belongs_to_the_second_it_was_due_in() {
         let recorder = Recorder::default();
-        let arrival = |due, time, is_good| Arrival { due, late: Duration::ZERO, time, is_good };
+        let arrival = |due, time, is_good| Arrival { due, late: Duration::ZERO, time, is_good, is_timed: is_good };
         recorder.arrival(&arrival(2_999 * MS, 5_000 * MS, true));
         recorder.arrival(&arrival(500 * MS, MS, false));
         recorder.unsent(Duration::from_secs(1), "no slot");

@@ -73,7 +73,7 @@ pub(crate) struct Request {
     pub(crate) ms: Quantiles,
 }
 
-/// Milliseconds.
+/// Milliseconds that expected answers took, and those that did not come in time.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: f64,
@@ -94,6 +94,8 @@ impl From<&Times> for Quantiles {
 #[derive(Debug, Serialize)]
 struct Chart {
     title: &'static str,
+    /// Seconds that it shows.
+    seconds: usize,
     /// The value at the top.
     top: String,
     lines: Vec<Line>,
@@ -182,10 +184,11 @@ impl Summary {
         line(format_args!("{} unexpected, {} refused (429 or 503)", self.unexpected, self.refused));
         if let Some(held) = &self.limits {
             line(format_args!(
-                "{}: {} passed, an exact limit passes {} (give or take one): {}",
+                "{}: {} passed, an exact limit passes {} to {}: {}",
                 held.limit,
                 held.admitted,
-                held.exact,
+                held.exact_from,
+                held.exact_to,
                 if held.is_exact { "exact" } else { "NOT EXACT" }
             ));
             line(format_args!(
@@ -247,7 +250,7 @@ impl Request {
 impl Chart {
     fn of(title: &'static str, lines: &[(&'static str, &'static str, Vec<f64>)]) -> Self {
         let top = lines.iter().flat_map(|(_, _, values)| values).fold(1.0_f64, |top, value| top.max(*value));
-        let lines = lines.iter().map(|(name, class, values)| {
+        let drawn = lines.iter().map(|(name, class, values)| {
             // A run of one second is a line all the same.
             let last = values.len().saturating_sub(1).max(1) as f64;
             let point = |(at, value): (usize, &f64)| {
@@ -255,14 +258,15 @@ impl Chart {
             };
             Line { name, class, points: values.iter().enumerate().map(point).collect::<Vec<_>>().join(" ") }
         });
-        Self { title, top: format!("{top:.0}"), lines: lines.collect() }
+        let seconds = lines.first().map_or(0, |(_, _, values)| values.len());
+        Self { title, seconds, top: format!("{top:.0}"), lines: drawn.collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{LIMIT, judge};
+    use crate::limits::{AskedFor, LIMIT, judge};
     use crate::recorder::{Arrival, Outcome, Recorder};
 
     fn asked(arrivals: u64) -> Asked {
@@ -277,6 +281,11 @@ mod tests {
         }
     }
 
+    fn held(admitted: u64, probes: &[bool]) -> Held {
+        let three = Duration::from_secs(3);
+        judge(&LIMIT, AskedFor { least: three, most: three }, admitted, probes)
+    }
+
     fn told() -> Book {
         let recorder = Recorder::default();
         let ms = Duration::from_millis;
@@ -287,7 +296,7 @@ mod tests {
         ] {
             let is_good = outcome == Outcome::Expected;
             recorder.request("log-in", ms(time), &Ok((outcome, shown.to_owned())));
-            recorder.arrival(&Arrival { due: ms(due), late: ms(1), time: ms(time), is_good });
+            recorder.arrival(&Arrival { due: ms(due), late: ms(1), time: ms(time), is_good, is_timed: is_good });
         }
         recorder.unsent(ms(1_500), "not sent: nobody");
         recorder.told()
@@ -310,7 +319,7 @@ mod tests {
 
         assert_eq!((summary.unexpected, summary.refused, summary.is_good()), (1, 1, false));
         for (admitted, probes, is_good) in [(26, vec![true], true), (30, vec![true], false), (26, vec![false], false)] {
-            let held = judge(&LIMIT, Duration::from_secs(3), admitted, &probes);
+            let held = held(admitted, &probes);
             let summary = Summary::new(asked(0), Duration::from_secs(2), Book::default(), Some(held));
             assert_eq!(summary.is_good(), is_good, "{admitted} {probes:?}");
         }
@@ -334,8 +343,7 @@ mod tests {
 
     #[test]
     fn the_page_stands_alone_and_escapes_what_the_server_said() {
-        let held = judge(&LIMIT, Duration::from_secs(3), 26, &[true]);
-        let page = Summary::new(asked(4), Duration::from_secs(2), told(), Some(held)).html().unwrap();
+        let page = Summary::new(asked(4), Duration::from_secs(2), told(), Some(held(26, &[true]))).html().unwrap();
 
         for part in ["log-in", "500 &lt;internal&gt;", "<svg", "26", "p99.9"] {
             assert!(page.contains(part), "{part}");
@@ -354,7 +362,7 @@ mod tests {
         assert_eq!(json["requests"][0]["statuses"]["500 <internal>"], 1);
         assert_eq!(json["unexpected"], 1);
         assert_eq!(json["limits"], serde_json::Value::Null);
-        assert!(json["requests"][0]["ms"]["p50"].as_f64().unwrap() > 19.0);
+        assert!(json["requests"][0]["ms"]["p50"].as_f64().unwrap() > 9.0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use rlt::{IterInfo, IterReport, StatelessBenchSuite, Status};
 use tokio::time::{Instant, sleep_until};
 
+use crate::client::TIMED_OUT;
 use crate::journeys::{Journey, Stopped, World};
 use crate::recorder::Arrival;
 use crate::schedule::Schedule;
@@ -44,21 +45,26 @@ impl StatelessBenchSuite for Suite {
         let (arrival, recorder) = (info.runner_seq, &self.world.recorder);
         let start = *self.start.get_or_init(Instant::now);
         let offset = self.schedule.offset(arrival);
+        // Every arrival is due within the window: who comes here after it found no place in time.
+        if start.elapsed() > self.schedule.window() {
+            recorder.unsent(offset, NO_PLACE);
+            anyhow::bail!(NO_PLACE);
+        }
         let due = start + offset;
         sleep_until(due).await;
 
         let now = Instant::now();
         let late = now - due;
-        if late > TICK && now - start > self.schedule.window() {
-            recorder.unsent(offset, NO_PLACE);
-            anyhow::bail!(NO_PLACE);
-        }
         let from = if late > TICK { due } else { now };
         let arrived = Journey::due(&self.world, from).go(self.schedule.kind(arrival)).await;
         let duration = from.elapsed();
-        match arrived {
+        let is_good = arrived.is_ok();
+        match &arrived {
             Err(Stopped::Nobody) => recorder.unsent(offset, NOBODY),
-            _ => recorder.arrival(&Arrival { due: offset, late, time: duration, is_good: arrived.is_ok() }),
+            told => {
+                let is_timed = is_good || matches!(told, Err(Stopped::Silence(why)) if why == TIMED_OUT);
+                recorder.arrival(&Arrival { due: offset, late, time: duration, is_good, is_timed });
+            }
         }
         let (status, bytes) = match arrived {
             Ok(arrived) => (Status::success(arrived.status.into()), arrived.bytes),

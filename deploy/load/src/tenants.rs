@@ -31,6 +31,11 @@ impl Tenants {
         Self { desk, key, made: Mutex::default() }
     }
 
+    /// Whether this key may be used there, before anything is made.
+    pub(crate) async fn check(&self) -> anyhow::Result<()> {
+        self.ask(Method::GET, "?limit=1", None, 200).await.map(drop)
+    }
+
     /// Makes one that lists these people, with every limit far above what a run may ask for.
     pub(crate) async fn open(&self, identities: &[Value]) -> anyhow::Result<String> {
         let wide = json!({"quota": 100_000, "window": 1});
@@ -59,7 +64,11 @@ impl Tenants {
         // Noted before it is asked for: a request that was broken off may have made it.
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(slug.clone());
         let wanted = json!({"slug": slug, "name": NAME, "profile": "classic"});
-        self.ask(Method::POST, "", Some(&wanted), 201).await?;
+        let answer = self.answer(Method::POST, "", Some(&wanted)).await?;
+        if answer.status != 201 {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            return Err(self.refusal(&answer));
+        }
         for channel in ["sms", "email"] {
             if let Some(members) = settings.as_object_mut() {
                 members.insert(channel.to_owned(), json!({"mode": "off"}));
@@ -116,18 +125,19 @@ impl Tenants {
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>, expected: u16) -> anyhow::Result<Answer> {
         let answer = self.answer(method, path, body).await?;
-        if answer.status == expected {
-            return Ok(answer);
+        if answer.status == expected { Ok(answer) } else { Err(self.refusal(&answer)) }
+    }
+
+    fn refusal(&self, answer: &Answer) -> anyhow::Error {
+        let (base, shown) = (self.desk.base(), answer.shown());
+        match answer.status {
+            401 | 403 => anyhow::anyhow!(
+                "the admin API at {base} does not take this key for that ({shown}): the root key is needed, a tenant's \
+                 own makes no tenants"
+            ),
+            404 => anyhow::anyhow!("there is no admin API at {base} ({shown}): is that the admin listener?"),
+            _ => anyhow::anyhow!("the admin API at {base} answered {shown}: {}", answer.text("message")),
         }
-        if matches!(answer.status, 401 | 403) {
-            bail!(
-                "the admin API at {} does not take this key for that (it answered {}): the root key is needed, a \
-                 tenant's own makes no tenants",
-                self.desk.base(),
-                answer.shown()
-            );
-        }
-        bail!("the admin API at {} answered {}: {}", self.desk.base(), answer.shown(), answer.text("message"))
     }
 
     async fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
