@@ -213,6 +213,8 @@ fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn refusal(line: &str) -> String {
@@ -228,6 +230,19 @@ mod tests {
         assert_eq!(refusal(""), "");
         for url in ["http://localhost:3000", "http://127.0.0.9", "http://[::1]:3000"] {
             assert_eq!(refusal(&format!("--url {url}")), "", "{url}");
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_option_and_scenario() {
+        let readme = include_str!("../README.md");
+        let command = Options::command();
+        let options = command.get_arguments().filter_map(clap::Arg::get_long).filter(|name| *name != "version");
+        for option in options.filter(|name| *name != "help") {
+            assert!(readme.contains(&format!("`--{option}`")), "--{option}");
+        }
+        for scenario in Scenario::value_variants() {
+            assert!(readme.contains(&format!("| `{}` |", scenario.name())), "{scenario:?}");
         }
     }
 

@@ -150,7 +150,7 @@ impl Summary {
     /// Whether it went as it should: everything was sent, and no answer was wrong. A refusal is an answer.
     pub(crate) fn is_good(&self) -> bool {
         let held = self.limits.as_ref().is_none_or(|held| held.is_exact && held.retry_after_broken == 0);
-        self.unexpected == 0 && held
+        self.unexpected == 0 && self.unsent.is_empty() && held
     }
 
     /// For the terminal.
@@ -323,6 +323,16 @@ mod tests {
             let summary = Summary::new(asked(0), Duration::from_secs(2), Book::default(), Some(held));
             assert_eq!(summary.is_good(), is_good, "{admitted} {probes:?}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_sent_is_a_fault() {
+        let recorder = Recorder::default();
+        recorder.unsent(Duration::ZERO, "not sent: nobody");
+
+        let summary = Summary::new(asked(1), Duration::from_secs(2), recorder.told(), None);
+
+        assert_eq!((summary.unexpected, summary.interrupted, summary.is_good()), (0, false, false));
     }
 
     #[test]
