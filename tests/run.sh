@@ -3,7 +3,7 @@
 #
 #   bash tests/run.sh                 everything
 #   bash tests/run.sh lockout         with arguments of `cargo test`
-#   bash tests/run.sh --prepare       only installs what is missing
+#   bash tests/run.sh --prepare       only installs what is missing, and builds the load kit
 #
 # On Debian and Ubuntu it installs what is missing (as root). Both servers listen on free ports of
 # 127.0.0.1, keep their data in a temporary folder and end with this script. What already runs on
@@ -114,6 +114,14 @@ make_tools() {
     "$tools/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$tools" --no-audit --no-fund
 }
 
+# ---------------------------------------------------------------- the load kit
+
+# Its tests would build it themselves, beside others that hold times against a busy machine.
+build_load_kit() {
+    cargo build --locked --quiet --manifest-path deploy/load/Cargo.toml --target-dir target/load ||
+        give_up 'the load kit does not build'
+}
+
 # ---------------------------------------------------------------- the two servers
 
 free_port() {
@@ -203,6 +211,7 @@ folder=$(mktemp --directory /tmp/guichet-tests.XXXXXX)
 chmod 711 "$folder"
 install_missing
 install_tools
+build_load_kit
 if [ "${1-}" = --prepare ]; then exit; fi
 
 # The caller's own services must not leak into a test.

@@ -15,6 +15,7 @@ mod gateways;
 mod harness;
 mod http;
 mod limits;
+mod load_kit;
 mod nodes;
 mod routes;
 mod storage;

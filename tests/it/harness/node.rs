@@ -224,6 +224,11 @@ impl Node {
         self.public
     }
 
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A request from an address that no other request has.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         static CLIENTS: AtomicU32 = AtomicU32::new(0);
