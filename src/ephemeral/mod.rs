@@ -119,7 +119,7 @@ impl Epoch {
 }
 
 /// Answer to [`EphemeralStore::reserve_attempt`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reservation {
     /// The book is missing or of another epoch: nothing was admitted, seed and ask again.
     Cold,
@@ -265,6 +265,14 @@ pub trait EphemeralStore: Send + Sync {
         policy: &LockoutPolicy,
         ask: &Reserve,
     ) -> Result<Reservation, EphemeralError>;
+
+    /// Storage has what [`Admission::Lapsed`] told at that version: attempts are admitted again.
+    async fn confirm_lapsed(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        version: u64,
+    ) -> Result<(), EphemeralError>;
 
     /// Writes a book from storage, only if it is missing or of another epoch. See the
     /// module's page for the order of calls.
