@@ -59,7 +59,7 @@ use crate::domain::limits::spray::{SprayRule, SprayVerdict};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Wait};
 
 /// Why the store gave no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -194,11 +194,8 @@ impl RecipientCount {
 pub enum MailVerdict {
     /// Counted: send it.
     Allowed,
-    /// Not counted.
-    Refused {
-        /// When the next one fits.
-        until: Timestamp,
-    },
+    /// Not counted: the next one fits then.
+    Refused(Wait),
 }
 
 /// One limit that a request is asked to pass.
