@@ -25,8 +25,9 @@ use tokio::task::JoinSet;
 const ROUNDS: usize = 6;
 const HALF: Duration = Duration::from_secs(4);
 
-/// What the neighbour asks in a second.
-const LOG_INS: f64 = 20.0;
+/// The neighbour's log-ins, of all that can be hashed: less than the half that is its own by turns. And
+/// its token checks in a second.
+const SHARE: f64 = 0.2;
 const CHECKS: f64 = 200.0;
 
 /// Connections that find out what can be hashed, and that flood: more than may wait for a hash.
@@ -45,9 +46,9 @@ async fn main() {
     stores.make_ample_tenant().await;
     stores.make_tenant("flooded");
     let gateway = Gateway::start(&stores);
-    let neighbour = Neighbour::of(&gateway).await;
     let flood = Flood::at(&gateway);
     let capacity = flood.run(FEW, f64::INFINITY, HALF).await.compared / HALF.as_secs_f64();
+    let neighbour = Neighbour::of(&gateway, capacity * SHARE).await;
     println!("{capacity:.0} log-ins a second are hashed; the flood is {:.0} a second", capacity * TIMES_CAPACITY);
 
     let (mut log_ins, mut checks) = (Vec::new(), Vec::new());
@@ -71,6 +72,8 @@ async fn main() {
 struct Neighbour {
     log_in: Target,
     check: Target,
+    /// Log-ins in a second.
+    pace: f64,
 }
 
 /// Milliseconds.
@@ -80,29 +83,33 @@ struct P99s {
 }
 
 impl Neighbour {
-    async fn of(gateway: &Gateway) -> Self {
+    async fn of(gateway: &Gateway, pace: f64) -> Self {
         let http = http("bench");
-        let person = people::register_email(gateway, &http, "", "awa@example.com").await;
-        people::prove_email(gateway, &http, &person.email).await;
-        let body = json!({ "email": person.email, "password": PASSWORD });
-        let request = gateway.post(&http, "/api/auth/login", &body).header("X-Device-Id", &person.device_token);
-        let signed_in: Value = request.send().await.unwrap().json().await.unwrap();
+        let mut logging_in = Vec::new();
+        // Two people: so many log-ins end the sessions that began before them.
+        for email in ["awa@example.com", "moussa@example.com"] {
+            let person = people::register_email(gateway, &http, "", email).await;
+            people::prove_email(gateway, &http, email).await;
+            let body = json!({ "email": email, "password": PASSWORD }).to_string();
+            logging_in.push(format!(
+                "POST /api/auth/login HTTP/1.1\r\nHost: guichet\r\nX-Device-Id: {}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                person.device_token,
+                body.len()
+            ));
+        }
+        let mut line = Line::open(gateway.address()).await;
+        assert_eq!(line.ask(logging_in[1].as_bytes()).await, 200);
+        let signed_in: Value = serde_json::from_slice(line.body()).unwrap();
         let token = signed_in["token"].as_str().unwrap();
-        let body = body.to_string();
-        let log_in = format!(
-            "POST /api/auth/login HTTP/1.1\r\nHost: guichet\r\nX-Device-Id: {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            person.device_token,
-            body.len()
-        );
         let check = format!("GET /forward-auth HTTP/1.1\r\nHost: guichet\r\nAuthorization: Bearer {token}\r\n\r\n");
         let target =
-            |request: String| Target { address: gateway.address(), request: request.as_bytes().into(), status: 200 };
-        Self { log_in: target(log_in), check: target(check) }
+            |request: &str| Target { address: gateway.address(), request: request.as_bytes().into(), status: 200 };
+        Self { log_in: target(&logging_in[0]), check: target(&check), pace }
     }
 
     async fn p99s(&self) -> P99s {
-        let asked = tokio::join!(open_loop(&self.log_in, 4, LOG_INS, HALF), open_loop(&self.check, 4, CHECKS, HALF));
+        let asked = tokio::join!(open_loop(&self.log_in, 4, self.pace, HALF), open_loop(&self.check, 4, CHECKS, HALF));
         P99s { log_in: quantile(&asked.0, 0.99) / 1e3, check: quantile(&asked.1, 0.99) / 1e3 }
     }
 }

@@ -130,9 +130,13 @@ impl Line {
     /// The same with JSON on both sides, as a client of its own address; the status must be `status`.
     pub(crate) async fn post(&mut self, path: &str, client: u32, body: &Value, status: u16) -> Value {
         let answered = self.ask(&posting(path, client, body)).await;
-        let (_, answer) = whole(&self.answer).unwrap();
-        assert_eq!(answered, status, "{path}: {}", String::from_utf8_lossy(answer));
-        serde_json::from_slice(answer).unwrap()
+        assert_eq!(answered, status, "{path}: {}", String::from_utf8_lossy(self.body()));
+        serde_json::from_slice(self.body()).unwrap()
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        whole(&self.answer).unwrap().1
     }
 }
 
