@@ -4,9 +4,9 @@
 //! outside tests: tests advance it instead of sleeping, and the Redis scripts add the same shift
 //! to the server's own `TIME`, so both stores travel together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
@@ -29,6 +29,15 @@ impl Clock {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(millis.saturating_add(self.shift_millis()))
+    }
+
+    /// A moment on a scale of this process alone, which nobody sets and which never goes back: for
+    /// the length of a wait that this node itself keeps.
+    #[must_use]
+    pub fn steady(&self) -> Timestamp {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let millis = i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(millis.saturating_add(self.shift_millis()))
     }
 

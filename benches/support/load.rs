@@ -129,18 +129,27 @@ impl Line {
 
     /// The same with JSON on both sides, as a client of its own address; the status must be `status`.
     pub(crate) async fn post(&mut self, path: &str, client: u32, body: &Value, status: u16) -> Value {
-        let [_, a, b, c] = client.to_be_bytes();
-        let body = body.to_string();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: guichet\r\nX-Forwarded-For: 10.{a}.{b}.{c}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let answered = self.ask((head + &body).as_bytes()).await;
-        let (_, answer) = whole(&self.answer).unwrap();
-        assert_eq!(answered, status, "{path}: {}", String::from_utf8_lossy(answer));
-        serde_json::from_slice(answer).unwrap()
+        let answered = self.ask(&posting(path, client, body)).await;
+        assert_eq!(answered, status, "{path}: {}", String::from_utf8_lossy(self.body()));
+        serde_json::from_slice(self.body()).unwrap()
     }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        whole(&self.answer).unwrap().1
+    }
+}
+
+/// A whole request with a JSON body, as of a client with an address of its own.
+pub(crate) fn posting(path: &str, client: u32, body: &Value) -> Vec<u8> {
+    let [_, a, b, c] = client.to_be_bytes();
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: guichet\r\nX-Forwarded-For: 10.{a}.{b}.{c}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes()
 }
 
 /// Status and body of an answer that has arrived to its end.

@@ -31,7 +31,8 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// Open connections of each listener; further ones wait in the kernel's queue.
     pub max_connections: NonZeroUsize,
-    /// Requests being worked on at once; further ones are refused with 503.
+    /// Requests being worked on at once; further ones are refused with 503. One tenant may have eight
+    /// ninths of them at most.
     pub max_in_flight: NonZeroUsize,
     /// Longest request body, in bytes; beyond it 413.
     pub body_limit_bytes: NonZeroUsize,

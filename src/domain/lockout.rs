@@ -21,6 +21,10 @@
 //! browser from afar. Refusals while locked neither count nor lengthen. The consecutive count
 //! outlives windows and locks and ends in a hard stop (NIST 800-63B-4 §3.2.2).
 //!
+//! Whoever settles an attempt writes to storage what it led to. Nobody settles one that crashed, and
+//! a book that nobody asks is forgotten with its count: so the next caller is told what has
+//! [lapsed](Admission::Lapsed), and nothing is admitted until storage knows.
+//!
 //! The in-process store runs these functions under its lock; the Redis scripts are their twins,
 //! and one contract plus one property test holds both to the same answers.
 
@@ -132,8 +136,17 @@ pub struct Lease {
     pub expires: Timestamp,
 }
 
+/// What leases that ran out led to, for the mirror in storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lapsed {
+    /// The lanes that they moved, as they stand now.
+    pub counters: BTreeMap<Lane, Counter>,
+    /// The book's version now.
+    pub version: u64,
+}
+
 /// Answer to a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admission {
     /// Go and compare; settle under the attempt's id.
     Admitted,
@@ -143,6 +156,9 @@ pub enum Admission {
     Locked(Lock),
     /// Too many consecutive failures: only a reset (or, for a device, a new sign-in) helps.
     Stopped,
+    /// Attempts that nobody ended have counted: write it down, [confirm](AttemptBook::confirm_lapsed)
+    /// and ask again.
+    Lapsed(Lapsed),
 }
 
 /// What became of a comparison.
@@ -190,6 +206,9 @@ pub struct AttemptBook {
     pub counters: BTreeMap<Lane, Counter>,
     /// Attempts in flight.
     pub leases: BTreeMap<AttemptId, Lease>,
+    /// Lanes that leases which ran out have moved, with the version of the last such move, until
+    /// storage is known to have them.
+    pub lapsed: BTreeMap<Lane, u64>,
     /// First verdicts, for repeats within [`VERDICT_MEMORY`].
     pub admissions: BTreeMap<OperationId, (Timestamp, Admission)>,
     /// Likewise for settlements.
@@ -214,7 +233,10 @@ impl AttemptBook {
     pub fn reserve(&mut self, policy: &LockoutPolicy, ask: &Reserve, now: Timestamp) -> Admission {
         self.sweep(policy, now);
         if let Some((_, first)) = self.admissions.get(&ask.operation) {
-            return *first;
+            return first.clone();
+        }
+        if let Some(lapsed) = self.lapsed() {
+            return Admission::Lapsed(lapsed);
         }
         let counter = self.counters.get(&ask.lane).copied().unwrap_or_default().at(now);
         let in_flight = self.in_flight(ask.lane);
@@ -232,6 +254,11 @@ impl AttemptBook {
         self.leases.insert(ask.attempt, Lease { lane: ask.lane, expires: now + ask.lease });
         self.admissions.insert(ask.operation, (now, Admission::Admitted));
         Admission::Admitted
+    }
+
+    /// Storage has what was told at `version`.
+    pub fn confirm_lapsed(&mut self, version: u64) {
+        self.lapsed.retain(|_, moved| *moved > version);
     }
 
     /// Ends an attempt with what became of it.
@@ -270,6 +297,7 @@ impl AttemptBook {
         // Else a lease that ran out before the reset would count as a failure after it.
         self.sweep(policy, now);
         self.counters.clear();
+        self.lapsed.clear();
         self.version += 1;
         self.version
     }
@@ -286,8 +314,10 @@ impl AttemptBook {
     /// When the book holds nothing worth keeping any more, if nobody asks again.
     #[must_use]
     pub fn idle_after(&self) -> Option<Timestamp> {
-        let counters =
-            self.counters.values().map(|c| c.lock.map_or(c.window_ends, |lock| lock.until.max(c.window_ends)));
+        let counters = self.counters.iter().map(|(lane, counter)| {
+            let end = counter.lock.map_or(counter.window_ends, |lock| lock.until.max(counter.window_ends));
+            if self.lapsed.contains_key(lane) { end + LONGEST_WINDOW } else { end }
+        });
         // A lease that nobody settles is a failure yet to be counted, and must outlive itself as one.
         let leases = self.leases.values().map(|lease| lease.expires + LONGEST_WINDOW);
         let verdicts = self.admissions.values().map(|(at, _)| *at).chain(self.settlements.values().map(|(at, _)| *at));
@@ -303,9 +333,16 @@ impl AttemptBook {
         for (id, lease) in expired {
             self.leases.remove(&id);
             self.fail(policy, lease.lane, id, true, lease.expires);
+            self.lapsed.insert(lease.lane, self.version);
         }
         self.admissions.retain(|_, (at, _)| *at + VERDICT_MEMORY > now);
         self.settlements.retain(|_, (at, _)| *at + VERDICT_MEMORY > now);
+    }
+
+    fn lapsed(&self) -> Option<Lapsed> {
+        let now = |lane: &Lane| (*lane, self.counters.get(lane).copied().unwrap_or_default());
+        let counters: BTreeMap<_, _> = self.lapsed.keys().map(now).collect();
+        (!counters.is_empty()).then_some(Lapsed { counters, version: self.version })
     }
 
     fn in_flight(&self, lane: Lane) -> u32 {
@@ -358,7 +395,18 @@ mod tests {
 
     fn reserve(book: &mut AttemptBook, n: u8, lane: Lane, now: Timestamp) -> Admission {
         let ask = Reserve { operation: operation(n.into()), attempt: attempt(n), lane, lease: LEASE };
-        book.reserve(&policy(), &ask, now)
+        reserve_told(book, &policy(), &ask, now)
+    }
+
+    /// As an actor does it.
+    fn reserve_told(book: &mut AttemptBook, policy: &LockoutPolicy, ask: &Reserve, now: Timestamp) -> Admission {
+        match book.reserve(policy, ask, now) {
+            Admission::Lapsed(lapsed) => {
+                book.confirm_lapsed(lapsed.version);
+                book.reserve(policy, ask, now)
+            }
+            admission => admission,
+        }
     }
 
     fn settle(book: &mut AttemptBook, n: u8, outcome: AttemptOutcome, now: Timestamp) -> Settlement {
@@ -471,6 +519,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_admitted_until_storage_knows_of_attempts_that_nobody_ended() {
+        let mut book = AttemptBook::default();
+        let device = Lane::Device(DeviceId::random([9; 16]));
+        reserve(&mut book, 1, Lane::Strangers, T0);
+        let later = T0 + LEASE;
+        let ask = Reserve { operation: operation(2), attempt: attempt(2), lane: device, lease: LEASE };
+
+        let Admission::Lapsed(first) = book.reserve(&policy(), &ask, later) else { panic!("not told") };
+        let Admission::Lapsed(again) = book.reserve(&policy(), &ask, later) else { panic!("told once only") };
+        assert_eq!((first.counters[&Lane::Strangers].consecutive, first.counters.len()), (1, 1));
+        assert_eq!(first, again);
+        assert!(book.idle_after().unwrap() > later + policy().window + policy().window, "storage may be away");
+
+        book.confirm_lapsed(first.version - 1);
+        assert!(matches!(book.reserve(&policy(), &ask, later), Admission::Lapsed(_)), "an older one is not enough");
+        book.confirm_lapsed(first.version);
+        assert_eq!(book.reserve(&policy(), &ask, later), Admission::Admitted);
+    }
+
+    #[test]
     fn a_repeated_call_gets_the_first_verdict() {
         let mut book = AttemptBook::default();
         assert_eq!(reserve(&mut book, 1, Lane::Strangers, T0), Admission::Admitted);
@@ -549,7 +617,7 @@ mod tests {
                         bytes[..2].copy_from_slice(&n.to_be_bytes());
                         let (id, lane) = (AttemptId::random(bytes), lanes[usize::from(lane)]);
                         let ask = Reserve { operation: operation(n), attempt: id, lane, lease: LEASE };
-                        if book.reserve(&policy, &ask, now) == Admission::Admitted {
+                        if reserve_told(&mut book, &policy, &ask, now) == Admission::Admitted {
                             open.push((id, lane));
                         }
                     }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ChallengeId, OperationId};
 use super::lockout::{Lane, VERDICT_MEMORY};
 use super::policy::{CodePolicy, Policy, ResendPolicy};
-use super::time::Timestamp;
+use super::time::{Timestamp, Wait};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -131,14 +131,11 @@ pub enum SendVerdict {
     Cooling {
         /// The living challenge, if there is one.
         challenge: Option<Challenge>,
-        /// When the next send is allowed.
-        until: Timestamp,
+        /// Until the next send is allowed.
+        wait: Wait,
     },
-    /// The hour's or day's sends are used up, or too many wrong guesses paused sending.
-    Ceiling {
-        /// When the next send is allowed.
-        until: Timestamp,
-    },
+    /// The hour's or day's sends are used up, or too many wrong guesses paused sending: until then.
+    Ceiling(Wait),
 }
 
 /// Answer to a guess, before anything is compared.
@@ -148,11 +145,8 @@ pub enum TryVerdict {
     Compare(Challenge),
     /// Nothing is waiting for an answer (never sent, expired, consumed, other id, tries used up).
     NoChallenge,
-    /// Too many wrong guesses today.
-    Ceiling {
-        /// When guesses are taken again.
-        until: Timestamp,
-    },
+    /// Too many wrong guesses today: none is taken until then.
+    Ceiling(Wait),
 }
 
 /// Sends and wrong guesses of one lane, newest last, none older than a day.
@@ -250,7 +244,7 @@ impl CodeBook {
         if let (Lane::Strangers, Some(ceiling)) = (lane, rules.wrong_per_day)
             && let Some(until) = frees_at(&log.wrong, ceiling, DAY, now)
         {
-            return TryVerdict::Ceiling { until };
+            return TryVerdict::Ceiling(Wait { at: now, until });
         }
         let Some(challenge) = self.challenge.as_mut().filter(|c| wanted.is_none_or(|id| id == c.id)) else {
             return TryVerdict::NoChallenge;
@@ -303,17 +297,17 @@ impl CodeBook {
         if lane == Lane::Strangers
             && let Some(until) = self.silent_until.filter(|until| *until > now)
         {
-            return Some(SendVerdict::Ceiling { until });
+            return Some(SendVerdict::Ceiling(Wait { at: now, until }));
         }
         let ceiling = [(resend.per_hour, HOUR), (resend.per_day, DAY)]
             .into_iter()
             .filter_map(|(most, window)| frees_at(sends, most, window, now))
             .max();
         if let Some(until) = ceiling {
-            return Some(SendVerdict::Ceiling { until });
+            return Some(SendVerdict::Ceiling(Wait { at: now, until }));
         }
         let until = sends.last().map(|last| *last + resend.cooldown).filter(|until| *until > now)?;
-        Some(SendVerdict::Cooling { challenge: self.challenge.clone(), until })
+        Some(SendVerdict::Cooling { challenge: self.challenge.clone(), wait: Wait { at: now, until } })
     }
 
     fn count_streak(&mut self, rules: &CodeRules, now: Timestamp) {
@@ -434,7 +428,7 @@ mod tests {
             story.wait(60 * SECOND);
         }
 
-        assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling { until: T0 + HOUR });
+        assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling(Wait { at: story.now, until: T0 + HOUR }));
         story.now = T0 + HOUR;
         story.sent(STRANGERS);
     }
@@ -508,7 +502,7 @@ mod tests {
         }
         story.sent(STRANGERS);
 
-        assert_eq!(story.guess(STRANGERS), TryVerdict::Ceiling { until: T0 + DAY });
+        assert_eq!(story.guess(STRANGERS), TryVerdict::Ceiling(Wait { at: story.now, until: T0 + DAY }));
     }
 
     #[test]

@@ -54,6 +54,24 @@ impl Timestamp {
     }
 }
 
+/// A wait as its judge sees it. Whoever only hears of it has another clock: to them the two moments
+/// mean nothing, and the span between them everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// When it was judged.
+    pub at: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+impl Wait {
+    /// How long it is.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.at.until(self.until)
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

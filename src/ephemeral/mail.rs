@@ -12,7 +12,7 @@ use crate::domain::ids::OperationId;
 use crate::domain::lockout::VERDICT_MEMORY;
 use crate::domain::otp::frees_at;
 use crate::domain::policy::ResendPolicy;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Wait};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -36,7 +36,7 @@ impl MailBook {
         let hour = frees_at(&self.sends, resend.per_hour, HOUR, now);
         let day = frees_at(&self.sends, resend.per_day, DAY, now);
         if let Some(until) = [cooled, hour, day].into_iter().flatten().max() {
-            return MailVerdict::Refused { until };
+            return MailVerdict::Refused(Wait { at: now, until });
         }
         self.sends.push(now);
         self.allowed.insert(operation, now);

@@ -184,6 +184,15 @@ impl EphemeralStore for MemoryStore {
         Ok(admission.map_or(Reservation::Cold, Reservation::Decided))
     }
 
+    async fn confirm_lapsed(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        version: u64,
+    ) -> Result<(), EphemeralError> {
+        self.attempts(tenant, subject, |book, _| book.confirm_lapsed(version)).map(drop)
+    }
+
     async fn seed_attempts(
         &self,
         tenant: TenantId,

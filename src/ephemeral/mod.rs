@@ -59,7 +59,7 @@ use crate::domain::limits::spray::{SprayRule, SprayVerdict};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lifted, Reserve, Settlement};
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Wait};
 
 /// Why the store gave no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +119,7 @@ impl Epoch {
 }
 
 /// Answer to [`EphemeralStore::reserve_attempt`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reservation {
     /// The book is missing or of another epoch: nothing was admitted, seed and ask again.
     Cold,
@@ -194,11 +194,8 @@ impl RecipientCount {
 pub enum MailVerdict {
     /// Counted: send it.
     Allowed,
-    /// Not counted.
-    Refused {
-        /// When the next one fits.
-        until: Timestamp,
-    },
+    /// Not counted: the next one fits then.
+    Refused(Wait),
 }
 
 /// One limit that a request is asked to pass.
@@ -265,6 +262,14 @@ pub trait EphemeralStore: Send + Sync {
         policy: &LockoutPolicy,
         ask: &Reserve,
     ) -> Result<Reservation, EphemeralError>;
+
+    /// Storage has what [`Admission::Lapsed`] told at that version: attempts are admitted again.
+    async fn confirm_lapsed(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        version: u64,
+    ) -> Result<(), EphemeralError>;
 
     /// Writes a book from storage, only if it is missing or of another epoch. See the
     /// module's page for the order of calls.

@@ -311,6 +311,17 @@ impl EphemeralStore for RedisStore {
         self.call_attempts(&script::RESERVE, tenant, subject, ask).await
     }
 
+    async fn confirm_lapsed(
+        &self,
+        tenant: TenantId,
+        subject: AttemptSubject,
+        version: u64,
+    ) -> Result<(), EphemeralError> {
+        let _: bool =
+            self.call_attempts(&script::CONFIRM_LAPSED, tenant, subject, json!({ "version": version })).await?;
+        Ok(())
+    }
+
     async fn seed_attempts(
         &self,
         tenant: TenantId,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{AttemptSubject, Tally};
 use crate::domain::limits::spray::{Compared, SprayRule, SprayVerdict};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Wait};
 
 /// Accounts told apart in one window; further ones count as none. Far above any rule's number.
 const MOST_ACCOUNTS: usize = 10_000;
@@ -37,7 +37,7 @@ impl SprayBook {
         if is_spray {
             self.alarm = Some(rule.alarm_ends(now));
         }
-        SprayVerdict { until: self.alarm, newly }
+        SprayVerdict { alarm: self.alarm.map(|until| Wait { at: now, until }), newly }
     }
 
     /// When nothing of it matters any more.

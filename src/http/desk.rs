@@ -21,7 +21,6 @@ use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
 use crate::clock::Clock;
 use crate::domain::role::Role;
-use crate::domain::time::Timestamp;
 use crate::limits::Limits;
 use crate::secret::SecretString;
 
@@ -58,12 +57,6 @@ impl Desk {
         Self { administration, people, messages, limits, health, clock, failed_keys: FailedKeys::default() }
     }
 
-    /// "Too often": says when asking again will succeed.
-    #[must_use]
-    pub fn wait(&self, until: Timestamp) -> Problem {
-        Problem::retry_after(ProblemCode::TooManyRequests, self.clock.now().until(until))
-    }
-
     /// Who sends this, if the key is good.
     async fn holder(&self, request: &Request) -> Result<Holder, Problem> {
         let key = request.bearer()?.ok_or(ProblemCode::MissingToken)?;
@@ -72,7 +65,7 @@ impl Desk {
         if let Some(client) = &client {
             let now = self.clock.now();
             if let Some(until) = self.failed_keys.refused_until(client, now) {
-                return Err(Problem::retry_after(ProblemCode::TooManyRequests, now.until(until)));
+                return Err(Problem::too_soon(now.until(until)));
             }
         }
         if let Some(holder) = self.administration.holder_of(key).await? {

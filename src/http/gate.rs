@@ -19,7 +19,6 @@ use crate::actors::sessions::{Caller, Sessions};
 use crate::actors::tokens::Tokens;
 use crate::clock::Clock;
 use crate::domain::limits::{LimitName, LimitSubject};
-use crate::domain::time::Timestamp;
 use crate::limits::Limits;
 use crate::tenant::{Claim, TenantContext, Tenants};
 
@@ -44,7 +43,7 @@ pub struct Gate {
     pub tenants: Tenants,
     /// What providers report.
     pub receipts: Receipts,
-    /// The time, for what is left of a wait.
+    /// The time, for how fresh a sign-in is.
     pub clock: Clock,
 }
 
@@ -69,12 +68,6 @@ impl Gate {
         };
         let caller = self.sessions.authenticate(tenant, token).await?;
         caller.ok_or_else(|| ProblemCode::InvalidToken.into())
-    }
-
-    /// "Too soon": says when asking again will succeed. Never says whose limit it was.
-    #[must_use]
-    pub fn wait(&self, until: Timestamp) -> Problem {
-        Problem::retry_after(ProblemCode::TooManyRequests, self.clock.now().until(until))
     }
 }
 

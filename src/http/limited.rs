@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::gate;
 use super::peer::ClientAddress;
-use super::problem::{Problem, ProblemCode};
+use super::problem::Problem;
 use super::request::Request;
 use crate::domain::ids::AppId;
 use crate::domain::limits::LimitName;
@@ -83,8 +83,7 @@ pub(super) async fn admit(
     match limits.check(&tenant, names, &caller).await {
         Decision::Admitted(standings) => Ok(wire::on_success(&standings).map_or_else(HeaderMap::new, headers)),
         Decision::Refused(refusal) => {
-            let problem = Problem::retry_after(ProblemCode::TooManyRequests, refusal.wait)
-                .with_member("violated-policies", wire::violated(&refusal));
+            let problem = Problem::too_soon(refusal.wait).with_member("violated-policies", wire::violated(&refusal));
             let told = wire::on_refusal(&refusal).map_or_else(HeaderMap::new, headers);
             Err(problem.with_headers(told))
         }

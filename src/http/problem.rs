@@ -269,6 +269,12 @@ impl Problem {
         Self::from(code).with_header(RETRY_AFTER, HeaderValue::from(seconds_rounded_up(wait)))
     }
 
+    /// "Too soon": asking again after `wait` succeeds. Never says whose limit it was.
+    #[must_use]
+    pub fn too_soon(wait: Duration) -> Self {
+        Self::retry_after(ProblemCode::TooManyRequests, wait)
+    }
+
     /// Says something more fitting than the table; must not hold what the caller sent.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {

@@ -14,6 +14,9 @@
 //! store is away. Routes whose stories need the store answer 503 by themselves then; a limit alone
 //! never makes a route unavailable.
 //!
+//! What this node remembers lies on its own steady scale, and of the store only spans are believed:
+//! the two clocks need not agree.
+//!
 //! Only limits by client, app and tenant are asked here. What is counted by contact or account is
 //! judged by its own book in the store, every time: a remembered refusal would tell a stranger
 //! which contacts are busy. `spray` watches for guessing over many accounts, [`wire`] says it all
@@ -200,7 +203,7 @@ impl Limits {
     /// Under a spraying attack, one more question for a log-in from a device that its account does
     /// not know: how long it has to wait, if it has to. Asked before anything is compared.
     pub async fn check_stranger(&self, tenant: &TenantContext, client: Option<LimitSubject>) -> Option<Duration> {
-        if !self.0.spray.is_under_attack(tenant.id(), self.0.clock.now()) {
+        if !self.0.spray.is_under_attack(tenant.id(), self.0.clock.steady()) {
             return None;
         }
         let (subject, policy) = (client?, self.policy(tenant, LimitName::LoginClient));
@@ -220,12 +223,12 @@ impl Limits {
     /// Tells the store what this node compared since it last did, and learns who is under attack.
     /// The tenants for which that is news to all nodes.
     pub async fn tell_compared(&self) -> Vec<TenantId> {
-        self.0.spray.tell(&*self.0.store, self.0.clock.now()).await
+        self.0.spray.tell(&*self.0.store, &self.0.clock).await
     }
 
     /// Forgets what no longer matters. Call it every few seconds.
     pub fn sweep(&self) {
-        self.0.shield.sweep(self.0.clock.now());
+        self.0.shield.sweep(self.0.clock.steady());
     }
 
     /// Every limit of a tenant as it holds now.
@@ -248,7 +251,7 @@ impl Limits {
     /// Whom this node refuses right now, as much as a tenant's administrator may see of them.
     #[must_use]
     pub fn refused_now(&self, tenant: TenantId) -> Vec<RefusedNow> {
-        self.0.shield.refused_now(tenant, self.0.clock.now())
+        self.0.shield.refused_now(tenant, self.0.clock.steady())
     }
 
     fn policy(&self, tenant: &TenantContext, name: LimitName) -> LimitPolicy {
@@ -289,14 +292,14 @@ impl Limits {
             return Decision::Admitted(Vec::new());
         }
         let inner = &*self.0;
-        let asked_at = inner.clock.now();
+        let asked_at = inner.clock.steady();
         let under_way = match inner.shield.reserve(tenant, asks, asked_at) {
             Ok(under_way) => under_way,
             Err(standings) => return refused(&inner.refusals.by_node, standings),
         };
         match self.ask_store(tenant, asks).await {
             Some(verdict) => {
-                let lag = asked_at.until(inner.clock.now());
+                let lag = asked_at.until(inner.clock.steady());
                 under_way.learn(&verdict, asked_at, lag);
                 let standings = standings(asks, &verdict, asked_at);
                 if verdict.admitted {
@@ -312,14 +315,14 @@ impl Limits {
     /// The judge's verdict, or none while it is away.
     async fn ask_store(&self, tenant: TenantId, asks: &[Ask]) -> Option<Verdict> {
         let inner = &*self.0;
-        let now = inner.clock.now();
+        let now = inner.clock.steady();
         if now.as_millis() >= inner.away_until.load(Ordering::Relaxed) {
             let checks: Vec<_> = asks.iter().map(|ask| ask.check).collect();
             match inner.store.check_limits(tenant, &checks).await {
                 Ok(verdict) => return Some(verdict),
                 Err(error) => {
                     tracing::warn!(error = causes(&error), "limits are judged by this node alone");
-                    inner.away_until.store((inner.clock.now() + AWAY).as_millis(), Ordering::Relaxed);
+                    inner.away_until.store((inner.clock.steady() + AWAY).as_millis(), Ordering::Relaxed);
                 }
             }
         }

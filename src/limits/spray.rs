@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Clock;
 use crate::domain::ids::TenantId;
 use crate::domain::limits::spray::SPRAY;
 use crate::domain::time::Timestamp;
@@ -46,8 +47,9 @@ impl Spray {
 
     /// One call per tenant with something to tell; the tenants whose alarm is new. While the store
     /// is away what was to be told is lost: nothing is compared then either.
-    pub(super) async fn tell(&self, store: &dyn EphemeralStore, now: Timestamp) -> Vec<TenantId> {
+    pub(super) async fn tell(&self, store: &dyn EphemeralStore, clock: &Clock) -> Vec<TenantId> {
         let counted = std::mem::take(&mut *locked(&self.tallies));
+        let now = clock.steady();
         locked(&self.alarms).retain(|_, until| *until > now);
         let mut newly = Vec::new();
         for (tenant, Counted { attempts, failures, accounts }) in counted {
@@ -59,8 +61,8 @@ impl Spray {
                     break;
                 }
             };
-            if let Some(until) = verdict.until {
-                locked(&self.alarms).insert(tenant, until);
+            if let Some(alarm) = verdict.alarm {
+                locked(&self.alarms).insert(tenant, clock.steady() + alarm.left());
             }
             if verdict.newly {
                 metrics::counter!(SPRAYS).increment(1);

@@ -4,6 +4,7 @@
 //!   reserve ──cold──► read epoch, read mirror from storage, seed, confirm epoch ──► reserve again
 //!      │                (an emptied Redis unlocks nobody)
 //!      ├─busy──► wait a moment, ask again, until the deadline
+//!      ├─lapsed► write down what crashed attempts led to, confirm it ──► reserve again
 //!      ├─locked► make sure the lock is on record (the node that made it may have died)
 //!      └─granted► compare ──► settle ──► mirror the counter, or record the lock, before the answer
 //! ```
@@ -24,7 +25,7 @@ use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, TenantId};
-use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lock, Reserve, Settlement};
+use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lapsed, Lock, Reserve, Settlement};
 use crate::domain::message::{Channel, Content, LinkRef, Message};
 use crate::ephemeral::{AttemptSubject, MailCount, MailVerdict, Reservation, Settle};
 use crate::storage::{LinkPurpose, Mirror, NewLink};
@@ -42,8 +43,9 @@ const STRANGERS_WAIT: Duration = Duration::from_secs(2);
 const CLEARINGS: u32 = 600;
 const CLEARING_PAUSE: Duration = Duration::from_secs(2);
 
-/// How many times one attempt may find the store cold before something is wrong with it.
-const MOST_SEEDINGS: u32 = 4;
+/// How many times one attempt may find the store in want of storage (cold, or with something to be
+/// written down) before something is wrong with it.
+const MOST_DETOURS: u32 = 4;
 
 /// Locks known to be on record, so that refusals during a lock cost storage nothing.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ pub(super) async fn clear(
     cause: &'static str,
 ) -> Result<(), Failure> {
     let (subject, policy) = (AttemptSubject::Account(account), &tenant.policy().lockout);
-    for _ in 0..MOST_SEEDINGS {
+    for _ in 0..MOST_DETOURS {
         if let Some(version) = deps.ephemeral.clear_attempts(tenant.id(), subject, policy).await? {
             let now = deps.clock.now();
             return Ok(deps.storage.attempts().clear(tenant.id(), account, version, cause, now).await?);
@@ -154,7 +156,7 @@ pub(super) async fn lift(
     link: ChallengeId,
 ) -> Result<bool, Failure> {
     let (subject, policy) = (AttemptSubject::Account(account), &tenant.policy().lockout);
-    for _ in 0..MOST_SEEDINGS {
+    for _ in 0..MOST_DETOURS {
         if let Some(lifted) = deps.ephemeral.lift_lock(tenant.id(), subject, policy, Lane::Strangers).await? {
             let mirror = Mirror { lane: Lane::Strangers, counter: lifted.counter, version: lifted.version };
             return Ok(deps.storage.attempts().lift(tenant.id(), account, link, &mirror, deps.clock.now()).await?);
@@ -187,7 +189,7 @@ impl Attempts<'_> {
             lane: self.lane,
             lease: self.deps.timings.lease,
         };
-        let mut seedings = 0;
+        let mut detours = 0;
         loop {
             match self.deps.ephemeral.reserve_attempt(self.tenant.id(), self.subject, policy, &ask).await? {
                 Reservation::Decided(Admission::Admitted) => return Ok(Place::Granted(ask.attempt)),
@@ -198,11 +200,15 @@ impl Attempts<'_> {
                     tokio::time::sleep(BUSY_PAUSE + BUSY_PAUSE * u32::from(jitter) / 255).await;
                 }
                 Reservation::Decided(Admission::Busy) => return Err(Failure::Busy),
-                Reservation::Cold if seedings < MOST_SEEDINGS => {
-                    seedings += 1;
+                _ if detours == MOST_DETOURS => return Err(Failure::Unavailable),
+                Reservation::Cold => {
+                    detours += 1;
                     seed(self.deps, self.tenant.id(), self.subject).await?;
                 }
-                Reservation::Cold => return Err(Failure::Unavailable),
+                Reservation::Decided(Admission::Lapsed(lapsed)) => {
+                    detours += 1;
+                    self.write_lapsed(&lapsed).await?;
+                }
             }
         }
     }
@@ -223,10 +229,7 @@ impl Attempts<'_> {
         match self.settle(attempt, AttemptOutcome::Failure).await? {
             Settlement::Settled { counter, version, .. } => match counter.lock.filter(|lock| lock.id == attempt) {
                 Some(lock) => {
-                    // Another node met the lock first and guessed the counter: this one knows it.
-                    if !self.record(lock, counter, version).await? {
-                        self.mirror(counter, version).await?;
-                    }
+                    self.keep(counter, version).await?;
                     Ok(Failed { lock: Some(lock), unwritten: None })
                 }
                 None => Ok(Failed { lock: None, unwritten: Some(Unwritten::Failure(counter, version)) }),
@@ -248,6 +251,25 @@ impl Attempts<'_> {
             Unwritten::Failure(counter, version) => self.mirror(counter, version).await,
             Unwritten::Lock(lock) => self.confirm_recorded(lock).await,
         }
+    }
+
+    /// Writes down what crashed attempts led to, in whichever lanes, and lets the store go on.
+    async fn write_lapsed(&self, lapsed: &Lapsed) -> Result<(), Failure> {
+        for (lane, counter) in &lapsed.counters {
+            Attempts { lane: *lane, ..*self }.keep(*counter, lapsed.version).await?;
+        }
+        Ok(self.deps.ephemeral.confirm_lapsed(self.tenant.id(), self.subject, lapsed.version).await?)
+    }
+
+    /// Mirrors a counter, and records the lock in it if there is one and nobody did.
+    async fn keep(&self, counter: Counter, version: u64) -> Result<(), Failure> {
+        if let Some(lock) = counter.lock
+            && self.record(lock, counter, version).await?
+        {
+            return Ok(());
+        }
+        // Another node may have met the lock first and guessed the counter: this one knows it.
+        self.mirror(counter, version).await
     }
 
     /// Copies a counter to storage, where it outlives an emptied Redis.

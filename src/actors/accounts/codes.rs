@@ -4,6 +4,8 @@
 //! inputs of its derivation, the sender derives it again when the message leaves, and so does the
 //! comparison below. Only a test identity's code is known: it is the listed one.
 
+use std::time::Duration;
+
 use super::{Deps, test_identities};
 use crate::actors::budget::{Booked, Outgoing};
 use crate::actors::failure::Failure;
@@ -69,14 +71,28 @@ pub(super) fn contact_subject(deps: &Deps, tenant: &TenantContext, contact: &Con
     CodeOwner::Contact(*deps.digests.contact(tenant.id(), contact).as_bytes())
 }
 
+/// A code that waits for its answer.
+pub(super) struct Waiting {
+    pub challenge: ChallengeId,
+    /// What is left of its life.
+    pub life: Duration,
+}
+
+impl Waiting {
+    /// As the store saw it `at` that moment of its own.
+    fn seen(challenge: &Challenge, at: Timestamp) -> Self {
+        Self { challenge: challenge.id, life: at.until(challenge.expires) }
+    }
+}
+
 /// What became of a request for a code.
 pub(super) enum Issued {
     /// On its way.
-    Sent { challenge: Challenge },
-    /// Sent a moment ago.
-    Cooling { challenge: Option<Challenge>, until: Timestamp },
-    /// Sent too often.
-    Ceiling { until: Timestamp },
+    Sent(Waiting),
+    /// Sent a moment ago; the next one fits after `wait`.
+    Cooling { waiting: Option<Waiting>, wait: Duration },
+    /// Sent too often; the next one fits after `wait`.
+    Ceiling { wait: Duration },
 }
 
 /// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
@@ -103,14 +119,17 @@ pub(super) async fn issue(
     };
     let (challenge, sent_at) = match deps.ephemeral.send_code(send.tenant.id(), &subject, &rules, &ask).await? {
         SendVerdict::Send { challenge, sent_at } => (challenge, sent_at),
-        SendVerdict::Cooling { challenge, until } => return Ok(Issued::Cooling { challenge, until }),
-        SendVerdict::Ceiling { until } => return Ok(Issued::Ceiling { until }),
+        SendVerdict::Cooling { challenge, wait } => {
+            let waiting = challenge.map(|challenge| Waiting::seen(&challenge, wait.at));
+            return Ok(Issued::Cooling { waiting, wait: wait.left() });
+        }
+        SendVerdict::Ceiling(wait) => return Ok(Issued::Ceiling { wait: wait.left() }),
     };
     if let Err(failure) = post(deps, send, &challenge, content).await {
         deps.ephemeral.give_back_send(send.tenant.id(), &subject, send.lane, sent_at).await?;
         return Err(failure);
     }
-    Ok(Issued::Sent { challenge })
+    Ok(Issued::Sent(Waiting::seen(&challenge, sent_at)))
 }
 
 /// Pays for the message and writes it, unless a test identity or a ceiling keeps it here.
@@ -164,8 +183,8 @@ pub(super) enum Checked {
     Wrong,
     /// Nothing waits for it: expired, consumed, tries used up, or never sent.
     Expired,
-    /// Too many wrong answers today.
-    Ceiling { until: Timestamp },
+    /// Too many wrong answers today; one is taken again after `wait`.
+    Ceiling { wait: Duration },
 }
 
 /// Counts the guess, then compares, then consumes.
@@ -177,7 +196,7 @@ pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, F
     let challenge = match deps.ephemeral.guess_code(answer.tenant.id(), &subject, &rules, &guess).await? {
         TryVerdict::Compare(challenge) => challenge,
         TryVerdict::NoChallenge => return Ok(Checked::Expired),
-        TryVerdict::Ceiling { until } => return Ok(Checked::Ceiling { until }),
+        TryVerdict::Ceiling(wait) => return Ok(Checked::Ceiling { wait: wait.left() }),
     };
     metrics::counter!(telemetry::CODE_COMPARISONS).increment(1);
     let account = answer.account.map(|account| account.id);

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::Deps;
-use super::codes::{self, Answer, CodeSend, Destination, Issued};
+use super::codes::{self, Answer, CodeSend, Destination, Issued, Waiting};
 use super::device_code::{CodeOutcome, accepted};
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
@@ -24,7 +24,6 @@ use crate::domain::lockout::Lane;
 use crate::domain::message::{Content, Message};
 use crate::domain::otp::CodePurpose;
 use crate::domain::policy::ResendPolicy;
-use crate::domain::time::Timestamp;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{ContactChange, ContactChanged};
@@ -51,15 +50,15 @@ pub struct ChangeContact {
 pub enum ChangeContactOutcome {
     /// A code is on its way to the new contact.
     Sent {
-        /// When the code dies.
-        expires: Timestamp,
-        /// When it may be sent again.
-        resend: Timestamp,
+        /// How long the code is good for.
+        life: Duration,
+        /// How long until it may be sent again.
+        cooldown: Duration,
     },
     /// Too soon or too often.
     Wait {
-        /// When the next send is allowed.
-        until: Timestamp,
+        /// How long until the next send is allowed.
+        wait: Duration,
     },
     /// It is somebody else's, and the policy tells.
     Exists,
@@ -71,8 +70,8 @@ pub(super) async fn change(deps: &Deps, ask: &ChangeContact) -> Result<ChangeCon
     if tenant.policy().discloses_existing && is_someone_elses(deps, ask).await? {
         return Ok(ChangeContactOutcome::Exists);
     }
-    if let MailVerdict::Refused { until } = count(deps, ask).await? {
-        return Ok(ChangeContactOutcome::Wait { until });
+    if let MailVerdict::Refused(wait) = count(deps, ask).await? {
+        return Ok(ChangeContactOutcome::Wait { wait: wait.left() });
     }
     // Known to be somebody's, so that no test identity's fixed code ever moves a contact.
     let account = deps.storage.accounts().find(tenant.id(), ask.account).await?;
@@ -88,11 +87,10 @@ pub(super) async fn change(deps: &Deps, ask: &ChangeContact) -> Result<ChangeCon
     };
     let issued = codes::issue(deps, &send, |code| Content::ContactChangeCode { code, account: ask.account }).await?;
     Ok(match issued {
-        Issued::Sent { challenge } => ChangeContactOutcome::Sent {
-            expires: challenge.expires,
-            resend: deps.clock.now() + tenant.policy().resend.cooldown,
-        },
-        Issued::Cooling { until, .. } | Issued::Ceiling { until } => ChangeContactOutcome::Wait { until },
+        Issued::Sent(Waiting { life, .. }) => {
+            ChangeContactOutcome::Sent { life, cooldown: tenant.policy().resend.cooldown }
+        }
+        Issued::Cooling { wait, .. } | Issued::Ceiling { wait } => ChangeContactOutcome::Wait { wait },
     })
 }
 

@@ -1,5 +1,7 @@
 //! Confirming a new device: the mailed code's answer.
 
+use std::time::Duration;
+
 use super::client::Client;
 use super::codes::{self, Answer, Checked, Destination};
 use super::entry::{self, Entry, SignedIn};
@@ -11,7 +13,6 @@ use crate::domain::ids::ChallengeId;
 use crate::domain::lockout::Lane;
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
-use crate::domain::time::Timestamp;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
@@ -41,8 +42,8 @@ pub enum CodeOutcome {
     Expired,
     /// Too many wrong answers today.
     Ceiling {
-        /// When answers are taken again.
-        until: Timestamp,
+        /// How long until one is taken again.
+        wait: Duration,
     },
     /// An administrator disabled the account.
     Disabled,
@@ -83,6 +84,6 @@ pub(super) fn accepted(checked: Checked) -> Result<ChallengeId, CodeOutcome> {
         Checked::Right(challenge) => Ok(challenge),
         Checked::Wrong => Err(CodeOutcome::Wrong),
         Checked::Expired => Err(CodeOutcome::Expired),
-        Checked::Ceiling { until } => Err(CodeOutcome::Ceiling { until }),
+        Checked::Ceiling { wait } => Err(CodeOutcome::Ceiling { wait }),
     }
 }

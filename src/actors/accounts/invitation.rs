@@ -5,6 +5,8 @@
 //!
 //! [`links::accept_invitation`]: super::links
 
+use std::time::Duration;
+
 use super::{Deps, links};
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
@@ -46,8 +48,8 @@ pub enum InviteOutcome {
     Exists,
     /// Too often for this address.
     Wait {
-        /// When the next is allowed.
-        until: Timestamp,
+        /// How long until the next is allowed.
+        wait: Duration,
     },
 }
 
@@ -67,8 +69,8 @@ pub(super) async fn invite(deps: &Deps, ask: &Invite) -> Result<InviteOutcome, F
     if waiting.as_ref().is_some_and(Account::is_verified) {
         return Ok(InviteOutcome::Exists);
     }
-    if let Some(until) = links::over_ceiling(deps, tenant, &to, "invitation").await? {
-        return Ok(InviteOutcome::Wait { until });
+    if let Some(wait) = links::over_ceiling(deps, tenant, &to, "invitation").await? {
+        return Ok(InviteOutcome::Wait { wait });
     }
 
     let now = deps.clock.now();

@@ -23,7 +23,6 @@ use crate::domain::locale::Locale;
 use crate::domain::message::{Content, LinkRef, Message};
 use crate::domain::password::PasswordProblem;
 use crate::domain::policy::ResendPolicy;
-use crate::domain::time::Timestamp;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{Link, LinkPurpose, NewLink, Reset, Verified};
@@ -102,8 +101,8 @@ pub enum LinkRequestOutcome {
     Accepted,
     /// Too soon or too often for this address.
     Wait {
-        /// When the next is allowed.
-        until: Timestamp,
+        /// How long until the next is allowed.
+        wait: Duration,
     },
 }
 
@@ -135,7 +134,7 @@ async fn count(deps: &Deps, ask: &LinkRequest, wanted: Wanted) -> Result<LinkReq
         class: wanted.purpose().as_str(),
     };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
-        MailVerdict::Refused { until } => LinkRequestOutcome::Wait { until },
+        MailVerdict::Refused(wait) => LinkRequestOutcome::Wait { wait: wait.left() },
         MailVerdict::Allowed => LinkRequestOutcome::Accepted,
     })
 }
@@ -223,8 +222,8 @@ pub enum StartResetOutcome {
     NoAddress,
     /// Too often for this address.
     Wait {
-        /// When the next is allowed.
-        until: Timestamp,
+        /// How long until the next is allowed.
+        wait: Duration,
     },
 }
 
@@ -238,8 +237,8 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
     let Some((link, message)) = letter(deps, tenant, Wanted::Reset, &account, None) else {
         return Ok(StartResetOutcome::NoAddress);
     };
-    if let Some(until) = over_ceiling(deps, tenant, &message.to, "admin_reset").await? {
-        return Ok(StartResetOutcome::Wait { until });
+    if let Some(wait) = over_ceiling(deps, tenant, &message.to, "admin_reset").await? {
+        return Ok(StartResetOutcome::Wait { wait });
     }
     let cause = if ask.compromised { "compromised" } else { "reset" };
     let events = [deps.admin_event(tenant, account.id, EventKind::AuthzAdmin, cause, ask.key)];
@@ -259,14 +258,14 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
     Ok(StartResetOutcome::Mailed)
 }
 
-/// Counts a mail that an administrator causes; when the next one fits, if this one does not. Without a
+/// Counts a mail that an administrator causes; how long until the next one fits, if this one does not. Without a
 /// cooldown: there is nobody here who presses twice.
 pub(super) async fn over_ceiling(
     deps: &Deps,
     tenant: &TenantContext,
     to: &Contact,
     class: &str,
-) -> Result<Option<Timestamp>, Failure> {
+) -> Result<Option<Duration>, Failure> {
     let mail = MailCount {
         operation: OperationId::random(deps.entropy.bytes()),
         contact: *deps.digests.contact(tenant.id(), to).as_bytes(),
@@ -275,7 +274,7 @@ pub(super) async fn over_ceiling(
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..tenant.policy().link_mails };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &ceiling, &mail).await? {
         MailVerdict::Allowed => None,
-        MailVerdict::Refused { until } => Some(until),
+        MailVerdict::Refused(wait) => Some(wait.left()),
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::attempts::{Attempts, Failed, Place, Unwritten};
 use super::client::Client;
-use super::codes::{self, CodeSend, Destination, Issued};
+use super::codes::{self, CodeSend, Destination, Issued, Waiting};
 use super::entry::{self, Entry, SignedIn};
 use super::{Deps, attempt_subject, directory_id};
 use crate::actors::ask::ReplyPort;
@@ -23,7 +23,6 @@ use crate::domain::message::Content;
 use crate::domain::otp::CodePurpose;
 use crate::domain::session::Proof;
 use crate::domain::sign_in::{PasswordVerdict, judge_password};
-use crate::domain::time::Timestamp;
 use crate::ephemeral::AttemptSubject;
 use crate::secret::SecretString;
 use crate::telemetry;
@@ -53,13 +52,13 @@ pub enum LogInOutcome {
     CodeSent {
         /// What the code answers.
         challenge: ChallengeId,
-        /// When it dies.
-        expires: Timestamp,
+        /// How long it is good for.
+        life: Duration,
     },
     /// Too many codes were sent to this person.
     CodeCeiling {
-        /// When the next may be.
-        until: Timestamp,
+        /// How long until the next may be.
+        wait: Duration,
     },
     /// The tenant is under attack, and too much comes from where this came.
     HeldBack {
@@ -209,10 +208,11 @@ async fn mail_device_code(deps: &Deps, ask: &LogIn, account: &Account, compared:
         credential: Some(compared),
     };
     Ok(match codes::issue(deps, &send, Content::DeviceCode).await? {
-        Issued::Sent { challenge, .. } | Issued::Cooling { challenge: Some(challenge), .. } => {
-            LogInOutcome::CodeSent { challenge: challenge.id, expires: challenge.expires }
+        Issued::Sent(waiting) | Issued::Cooling { waiting: Some(waiting), .. } => {
+            let Waiting { challenge, life } = waiting;
+            LogInOutcome::CodeSent { challenge, life }
         }
-        Issued::Cooling { challenge: None, until } | Issued::Ceiling { until } => LogInOutcome::CodeCeiling { until },
+        Issued::Cooling { waiting: None, wait } | Issued::Ceiling { wait } => LogInOutcome::CodeCeiling { wait },
     })
 }
 

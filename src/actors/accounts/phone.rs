@@ -1,7 +1,9 @@
 //! Signing in with a code sent by SMS, and registering a number that was just proven.
 
+use std::time::Duration;
+
 use super::client::Client;
-use super::codes::{self, Answer, CodeSend, Destination, Issued};
+use super::codes::{self, Answer, CodeSend, Destination, Issued, Waiting};
 use super::device_code::{CodeOutcome, accepted};
 use super::entry::{self, Entry, SignedIn};
 use super::{Deps, directory_id, test_identities};
@@ -16,7 +18,6 @@ use crate::domain::message::Content;
 use crate::domain::otp::{CodePurpose, CodeRules};
 use crate::domain::policy::GrantKind;
 use crate::domain::session::Proof;
-use crate::domain::time::Timestamp;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{PhoneRegistered, PhoneRegistration};
 use crate::tenant::TenantContext;
@@ -37,15 +38,15 @@ pub struct RequestCode {
 pub enum RequestCodeOutcome {
     /// On its way.
     Sent {
-        /// When the code dies.
-        expires: Timestamp,
-        /// When it may be sent again.
-        resend: Timestamp,
+        /// How long the code is good for.
+        life: Duration,
+        /// How long until it may be sent again.
+        cooldown: Duration,
     },
     /// Too soon or too often.
     Wait {
-        /// When the next send is allowed.
-        until: Timestamp,
+        /// How long until the next send is allowed.
+        wait: Duration,
     },
 }
 
@@ -68,11 +69,8 @@ pub(super) async fn request_code(deps: &Deps, who: Who, ask: &RequestCode) -> Re
     };
     let rules = CodeRules::of(ask.tenant.policy(), send.purpose);
     Ok(match codes::issue(deps, &send, Content::SignInCode).await? {
-        Issued::Sent { challenge } => RequestCodeOutcome::Sent {
-            expires: challenge.expires,
-            resend: deps.clock.now() + rules.resend(lane).cooldown,
-        },
-        Issued::Cooling { until, .. } | Issued::Ceiling { until } => RequestCodeOutcome::Wait { until },
+        Issued::Sent(Waiting { life, .. }) => RequestCodeOutcome::Sent { life, cooldown: rules.resend(lane).cooldown },
+        Issued::Cooling { wait, .. } | Issued::Ceiling { wait } => RequestCodeOutcome::Wait { wait },
     })
 }
 

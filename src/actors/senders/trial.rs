@@ -18,7 +18,6 @@ use crate::domain::ids::{ChallengeId, MessageId, OperationId};
 use crate::domain::message::{Channel, CodeRef, Content, Message};
 use crate::domain::policy::ResendPolicy;
 use crate::domain::settings::Settings;
-use crate::domain::time::Timestamp;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::tenant::TenantContext;
 
@@ -37,8 +36,8 @@ pub enum Tested {
     NoSender,
     /// Too many tests.
     TooMany {
-        /// When the next one fits.
-        until: Timestamp,
+        /// How long until the next one fits.
+        wait: Duration,
     },
 }
 
@@ -69,8 +68,8 @@ impl Postman {
         }
         let operation = OperationId::random(office.entropy.bytes());
         let count = MailCount { operation, contact: [0; 32], class: "sender_test" };
-        if let MailVerdict::Refused { until } = office.ephemeral.count_mail(tenant.id(), &CEILING, &count).await? {
-            return Ok(Tested::TooMany { until });
+        if let MailVerdict::Refused(wait) = office.ephemeral.count_mail(tenant.id(), &CEILING, &count).await? {
+            return Ok(Tested::TooMany { wait: wait.left() });
         }
         let message = self.test_message(tenant, draft, to);
         let envelope = office.renderer.envelope(&message, office.clock.now()).map_err(|error| {

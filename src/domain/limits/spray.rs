@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Wait};
 
 /// When failures are an attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Compared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SprayVerdict {
     /// How long the alarm lasts, if there is one.
-    pub until: Option<Timestamp>,
+    pub alarm: Option<Wait>,
     /// Whether this very tally raised it: one node of all tells the audit log.
     pub newly: bool,
 }

@@ -46,6 +46,7 @@ macro_rules! scripts {
 scripts! {
     EPOCH = ["prelude", "epoch"];
     RESERVE = ["prelude", "attempt_book", "reserve"];
+    CONFIRM_LAPSED = ["prelude", "attempt_book", "confirm_lapsed"];
     SETTLE = ["prelude", "attempt_book", "settle"];
     SEED = ["prelude", "attempt_book", "seed"];
     CLEAR = ["prelude", "attempt_book", "clear"];

@@ -70,9 +70,20 @@ local function sweep(book)
   for _, lease in ipairs(expired) do
     book.leases[lease.id] = nil
     count_failure(book, lease.lane, lease.id, true, lease.expires)
+    book.lapsed[lease.lane] = book.version
   end
   forget_verdicts(book.admissions)
   forget_verdicts(book.settlements)
+end
+
+-- What storage is to be told before anything is admitted, if there is anything.
+local function lapsed(book)
+  if not next(book.lapsed) then return nil end
+  local counters = {}
+  for lane in pairs(book.lapsed) do
+    counters[lane] = counter_of(book, lane)
+  end
+  return { counters = counters, version = book.version }
 end
 
 local function in_flight(book, lane)
@@ -85,8 +96,9 @@ end
 
 local function keep_until(book)
   local latest = latest_verdict(book.admissions, latest_verdict(book.settlements, now))
-  for _, counter in pairs(book.counters) do
-    latest = math.max(latest, counter.window_ends, counter.lock and counter.lock['until'] or 0)
+  for lane, counter in pairs(book.counters) do
+    local untold = book.lapsed[lane] and LONGEST_WINDOW or 0
+    latest = math.max(latest, math.max(counter.window_ends, counter.lock and counter.lock['until'] or 0) + untold)
   end
   for _, lease in pairs(book.leases) do
     latest = math.max(latest, lease.expires + LONGEST_WINDOW)

@@ -24,4 +24,4 @@ local newly = is_spray and not book.alarm
 if is_spray then book.alarm = (window + 2) * ask.window end
 
 write_book(KEYS[1], book, math.max((window + 1) * ask.window, book.alarm or 0))
-return cjson.encode({ ['until'] = book.alarm, newly = newly })
+return cjson.encode({ alarm = book.alarm and wait_until(book.alarm), newly = newly })

@@ -15,7 +15,7 @@ local frees = math.max(
   frees_at(book.sends, ask.per_day, DAY) or 0,
   cooled > now and cooled or 0
 )
-if frees > 0 then return cjson.encode({ Refused = { ['until'] = frees } }) end
+if frees > 0 then return cjson.encode({ Refused = wait_until(frees) }) end
 
 book.sends[#book.sends + 1] = now
 book.verdicts[ask.operation] = { at = now }

@@ -16,7 +16,7 @@ local function judge()
   local wrong = book.lanes[ask.lane] and book.lanes[ask.lane].wrong or {}
   if ask.lane == STRANGERS and ask.wrong_per_day then
     local frees = frees_at(wrong, ask.wrong_per_day, DAY)
-    if frees then return { Ceiling = { ['until'] = frees } } end
+    if frees then return { Ceiling = wait_until(frees) } end
   end
   local challenge = book.challenge
   if not challenge or (ask.wanted and ask.wanted ~= challenge.id) then return 'NoChallenge' end

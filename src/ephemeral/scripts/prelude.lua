@@ -42,6 +42,11 @@ local function latest_verdict(verdicts, latest)
   return latest
 end
 
+-- Twin of `domain::time::Wait`: callers have other clocks.
+local function wait_until(moment)
+  return { at = now, ['until'] = moment }
+end
+
 -- The moments of a log within `window` of now, oldest first.
 local function recent(log, window)
   local kept = {}

@@ -7,6 +7,8 @@ sweep(book)
 local function judge()
   local first = book.admissions[ask.operation]
   if first then return first.verdict end
+  local untold = lapsed(book)
+  if untold then return { Lapsed = untold } end
   local counter = counter_at(counter_of(book, ask.lane), now)
   local limit = ask.policy.hard_limit
   if counter.lock then return { Locked = counter.lock } end

@@ -6,6 +6,7 @@ local book = {
   version = ask.version,
   counters = ask.counters,
   leases = {},
+  lapsed = {},
   admissions = {},
   settlements = {},
 }

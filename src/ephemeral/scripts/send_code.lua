@@ -4,15 +4,15 @@ local book = open_book()
 
 local function refuse()
   if ask.lane == STRANGERS and book.silent_until then
-    return { Ceiling = { ['until'] = book.silent_until } }
+    return { Ceiling = wait_until(book.silent_until) }
   end
   local sends = book.lanes[ask.lane] and book.lanes[ask.lane].sends or {}
   local hour = frees_at(sends, ask.resend.per_hour, HOUR)
   local day = frees_at(sends, ask.resend.per_day, DAY)
-  if hour or day then return { Ceiling = { ['until'] = math.max(hour or 0, day or 0) } } end
+  if hour or day then return { Ceiling = wait_until(math.max(hour or 0, day or 0)) } end
   local cooled = sends[#sends] and sends[#sends] + ask.resend.cooldown
   if cooled and cooled > now then
-    return { Cooling = { challenge = book.challenge, ['until'] = cooled } }
+    return { Cooling = { challenge = book.challenge, wait = wait_until(cooled) } }
   end
   return nil
 end

@@ -15,7 +15,7 @@ use crate::domain::app::FIRST_PARTY;
 use crate::domain::contact::{EmailAddress, PhoneNumber};
 use crate::domain::ids::AppId;
 use crate::domain::password::{self, PasswordProblem};
-use crate::domain::time::{Timestamp, seconds_rounded_up};
+use crate::domain::time::seconds_rounded_up;
 use crate::http::gate::{device_cookie, token_cookie};
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -100,24 +100,13 @@ pub fn app(named: Option<&str>, tenant: &TenantContext) -> Result<Option<AppId>,
     }
 }
 
-/// Whole seconds left until `end`, at most `whole`.
+/// The answer to a code that was sent: good for `life`, the next to be had after `cooldown`.
 #[must_use]
-pub fn seconds_left(now: Timestamp, end: Timestamp, whole: Duration) -> u64 {
-    seconds_rounded_up(now.until(end).min(whole))
-}
-
-/// The answer to a code that was sent: good for at most `life`, the next to be had after `cooldown` at
-/// most.
-#[must_use]
-pub fn code_sent(
-    now: Timestamp,
-    (expires, life): (Timestamp, Duration),
-    (resend, cooldown): (Timestamp, Duration),
-) -> Reply {
+pub fn code_sent(life: Duration, cooldown: Duration) -> Reply {
     let body = CodeSentBody {
         message: "Code sent",
-        expires_in: seconds_left(now, expires, life),
-        resend_in: seconds_left(now, resend, cooldown),
+        expires_in: seconds_rounded_up(life),
+        resend_in: seconds_rounded_up(cooldown),
     };
     Reply::json(StatusCode::OK, &body).no_store()
 }

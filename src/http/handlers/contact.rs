@@ -84,14 +84,11 @@ async fn change(gate: Arc<Gate>, mut request: Request) -> Answer {
         let pointer = if body.email.is_some() { "/email" } else { "/phone" };
         return Err(refused(pointer, "unchanged", "This is yours already."));
     }
-    let policy = (tenant.policy().email_code, tenant.policy().resend);
     let locale = locale.or(caller.account.locale);
 
     match gate.accounts.change_contact(ChangeContact { tenant, account: caller.account.id, contact, locale }).await? {
-        ChangeContactOutcome::Sent { expires, resend } => {
-            Ok(body::code_sent(gate.clock.now(), (expires, policy.0.ttl), (resend, policy.1.cooldown)))
-        }
-        ChangeContactOutcome::Wait { until } => Err(gate.wait(until)),
+        ChangeContactOutcome::Sent { life, cooldown } => Ok(body::code_sent(life, cooldown)),
+        ChangeContactOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
         ChangeContactOutcome::Exists => Err(ProblemCode::UserExists.into()),
     }
 }
@@ -141,7 +138,7 @@ async fn confirm(gate: Arc<Gate>, mut request: Request) -> Answer {
             let body = ContactChanged { message: "Contact changed.", user: User::from(&*account) };
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
-        ConfirmContactOutcome::Refused(refusal) => Err(phone::refused(&gate, &refusal)),
+        ConfirmContactOutcome::Refused(refusal) => Err(phone::refused(&refusal)),
         ConfirmContactOutcome::Exists => Err(ProblemCode::UserExists.into()),
     }
 }

@@ -10,6 +10,7 @@ use super::body::{self, SignedInBody};
 use super::{LOGIN, phone};
 use crate::actors::accounts::{Client, CodeOutcome, ConfirmDevice, LogIn, LogInOutcome, tidy_code};
 use crate::domain::ids::ChallengeId;
+use crate::domain::time::seconds_rounded_up;
 use crate::http::gate::{self, Gate};
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem, ProblemCode};
@@ -73,17 +74,16 @@ async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
     let ask = LogIn { tenant: tenant.clone(), email, password, client, deadline };
     match gate.accounts.log_in(ask).await? {
         LogInOutcome::SignedIn(entry) => Ok(body::signed_in(StatusCode::OK, &tenant, &entry, Some(SIGNED_IN))),
-        LogInOutcome::CodeSent { challenge, expires } => {
+        LogInOutcome::CodeSent { challenge, life } => {
             let body = NewDevice {
                 message: "New device detected. A code was sent to your email.",
                 otp_required: true,
                 challenge_id: challenge,
-                expires_in: body::seconds_left(gate.clock.now(), expires, tenant.policy().email_code.ttl),
+                expires_in: seconds_rounded_up(life),
             };
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
-        LogInOutcome::CodeCeiling { until } => Err(gate.wait(until)),
-        LogInOutcome::HeldBack { wait } => Err(Problem::retry_after(ProblemCode::TooManyRequests, wait)),
+        LogInOutcome::CodeCeiling { wait } | LogInOutcome::HeldBack { wait } => Err(Problem::too_soon(wait)),
         LogInOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
         LogInOutcome::Unverified => Err(ProblemCode::EmailNotVerified.into()),
         LogInOutcome::Disabled => Err(ProblemCode::AccountDisabled.into()),
@@ -133,7 +133,7 @@ async fn verify_otp(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     match gate.accounts.confirm_device(ask).await? {
         CodeOutcome::SignedIn(entry) => Ok(body::signed_in(StatusCode::OK, &tenant, &entry, Some(SIGNED_IN))),
-        refusal => Err(phone::refused(&gate, &refusal)),
+        refusal => Err(phone::refused(&refusal)),
     }
 }
 

@@ -99,7 +99,7 @@ async fn forgot(gate: Arc<Gate>, mut request: Request) -> Answer {
             StatusCode::OK,
             "If this address has an account, a link to set a new password is on its way.",
         )),
-        LinkRequestOutcome::Wait { until } => Err(gate.wait(until)),
+        LinkRequestOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
     }
 }
 

@@ -69,13 +69,10 @@ async fn request_code(gate: Arc<Gate>, mut request: Request) -> Answer {
     let client = gate::client(&request, &tenant);
     let body: RequestCodeBody = request.json().await?;
     let phone = body::phone(&body.phone, &tenant)?;
-    let policy = (tenant.policy().sms_code, tenant.policy().resend);
 
     match gate.accounts.request_code(RequestCode { tenant, phone, client }).await? {
-        RequestCodeOutcome::Sent { expires, resend } => {
-            Ok(body::code_sent(gate.clock.now(), (expires, policy.0.ttl), (resend, policy.1.cooldown)))
-        }
-        RequestCodeOutcome::Wait { until } => Err(gate.wait(until)),
+        RequestCodeOutcome::Sent { life, cooldown } => Ok(body::code_sent(life, cooldown)),
+        RequestCodeOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
     }
 }
 
@@ -111,7 +108,7 @@ async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer {
         VerifyCodeOutcome::Code(CodeOutcome::SignedIn(entry)) => {
             Ok(body::signed_in(StatusCode::OK, &tenant, &entry, None))
         }
-        VerifyCodeOutcome::Code(refusal) => Err(refused(&gate, &refusal)),
+        VerifyCodeOutcome::Code(refusal) => Err(refused(&refusal)),
         VerifyCodeOutcome::NotRegistered { registration_token } => {
             let body = NotRegistered {
                 message: "User not registered",
@@ -123,10 +120,10 @@ async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer {
 }
 
 /// Why a code's answer was not accepted.
-pub(super) fn refused(gate: &Gate, outcome: &CodeOutcome) -> Problem {
+pub(super) fn refused(outcome: &CodeOutcome) -> Problem {
     match outcome {
         CodeOutcome::Wrong => ProblemCode::InvalidCode.into(),
-        CodeOutcome::Ceiling { until } => gate.wait(*until),
+        CodeOutcome::Ceiling { wait } => Problem::too_soon(*wait),
         CodeOutcome::Disabled => ProblemCode::AccountDisabled.into(),
         CodeOutcome::Expired | CodeOutcome::SignedIn(_) => ProblemCode::CodeExpired.into(),
     }

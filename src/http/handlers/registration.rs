@@ -220,7 +220,7 @@ async fn resend(gate: Arc<Gate>, mut request: Request) -> Answer {
         LinkRequestOutcome::Accepted => {
             Ok(body::message(StatusCode::OK, "If this address awaits verification, a new link is on its way."))
         }
-        LinkRequestOutcome::Wait { until } => Err(gate.wait(until)),
+        LinkRequestOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
     }
 }
 

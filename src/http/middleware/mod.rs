@@ -94,7 +94,8 @@ impl Hooks for NoHooks {}
 /// The bounds within which requests are answered.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
-    /// Requests in work at once; one more is answered 503 at once.
+    /// Requests in work at once; one more is answered 503 at once. One tenant may have most of them,
+    /// never all.
     pub max_in_flight: usize,
     /// A request without an answer after this is answered 503. Covers reading the body too.
     pub request_timeout: Duration,
@@ -254,6 +255,10 @@ impl<S: Send + Sync + 'static> Inner<S> {
         // The tenant before the route: on an unknown tenant no path exists.
         self.hooks.before(&mut request)?;
         trace.belongs_to(request.tenant_slug().cloned());
+        let _share = match request.tenant_slug() {
+            Some(tenant) => Some(self.admission.share(tenant).ok_or(ProblemCode::Overloaded)?),
+            None => None,
+        };
         match found {
             Found::Route(route, params) => {
                 request.set_params(params.iter())?;

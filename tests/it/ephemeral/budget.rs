@@ -9,8 +9,8 @@ use guichet::domain::budget::{
 use guichet::domain::ids::{OperationId, TenantId};
 use guichet::ephemeral::{MailVerdict, RecipientCount};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
+use super::stories::stories;
 use super::{Nodes, assert_alike, on_every_store};
 
 on_every_store!(
@@ -126,8 +126,8 @@ async fn a_recipient_has_fifty_messages_a_day_over_all_tenants(nodes: Nodes) {
     let message = RecipientCount { operation: nodes.operation(), recipient, per_day: 50 };
     let refused = nodes.other.count_recipient(&message).await.unwrap();
 
-    let MailVerdict::Refused { until } = refused else { panic!("{refused:?}") };
-    let left = nodes.clock.now().until(until);
+    let MailVerdict::Refused(wait) = refused else { panic!("{refused:?}") };
+    let left = wait.left();
     assert!((Duration::from_hours(23)..Duration::from_hours(24)).contains(&left), "{left:?}");
     assert!(count(&nodes, [8; 32]).await.1);
 }
@@ -291,25 +291,4 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
     }
 }
 
-pub(crate) fn both_agree_with_the_model(cases: u32, runtime: &tokio::runtime::Runtime, nodes: &Nodes) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let told = |steps| {
-        runtime.block_on(story(nodes, steps));
-        Ok(())
-    };
-    TestRunner::new(config).run(&steps(), told).unwrap();
-}
-
-#[test]
-fn the_in_process_store_is_the_model() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    both_agree_with_the_model(128, &runtime, &Nodes::in_memory());
-}
-
-#[test]
-fn the_redis_scripts_are_the_model() {
-    let Some(url) = crate::harness::redis::shared_url() else { return };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let nodes = runtime.block_on(Nodes::on_redis(url));
-    both_agree_with_the_model(128, &runtime, &nodes);
-}
+stories!(in_process: 128, on_redis: 128);

@@ -8,6 +8,7 @@ pub(crate) mod model_attempts;
 pub(crate) mod model_codes;
 pub(crate) mod model_limits;
 mod outage;
+mod stories;
 pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
@@ -119,9 +120,19 @@ impl Nodes {
 
     async fn reserve(&self, whose: (TenantId, AttemptSubject), lane: Lane) -> (AttemptId, Admission) {
         let ask = self.ask(lane);
-        match self.one.reserve_attempt(whose.0, whose.1, &policy(), &ask).await.unwrap() {
-            Reservation::Decided(admission) => (ask.attempt, admission),
-            Reservation::Cold => panic!("cold"),
+        (ask.attempt, self.admission(whose, &ask).await)
+    }
+
+    /// Asks as an actor does, who writes down at once what lapsed.
+    async fn admission(&self, (tenant, subject): (TenantId, AttemptSubject), ask: &Reserve) -> Admission {
+        loop {
+            match self.one.reserve_attempt(tenant, subject, &policy(), ask).await.unwrap() {
+                Reservation::Decided(Admission::Lapsed(lapsed)) => {
+                    self.other.confirm_lapsed(tenant, subject, lapsed.version).await.unwrap();
+                }
+                Reservation::Decided(admission) => return admission,
+                Reservation::Cold => panic!("cold"),
+            }
         }
     }
 

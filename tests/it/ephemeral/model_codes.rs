@@ -11,8 +11,8 @@ use guichet::domain::policy::{Policy, Profile};
 use guichet::domain::time::Timestamp;
 use guichet::ephemeral::{CodeOwner, CodeSubject, Consume, Guess};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
+use super::stories::stories;
 use super::{Nodes, assert_alike};
 
 #[derive(Debug, Clone)]
@@ -152,25 +152,4 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
     }
 }
 
-pub(crate) fn both_agree_with_the_model(cases: u32, runtime: &tokio::runtime::Runtime, nodes: &Nodes) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let told = |steps| {
-        runtime.block_on(story(nodes, steps));
-        Ok(())
-    };
-    TestRunner::new(config).run(&steps(), told).unwrap();
-}
-
-#[test]
-fn the_in_process_store_is_the_model() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    both_agree_with_the_model(256, &runtime, &Nodes::in_memory());
-}
-
-#[test]
-fn the_redis_scripts_are_the_model() {
-    let Some(url) = crate::harness::redis::shared_url() else { return };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let nodes = runtime.block_on(Nodes::on_redis(url));
-    both_agree_with_the_model(256, &runtime, &nodes);
-}
+stories!(in_process: 256, on_redis: 256);

@@ -10,9 +10,9 @@ use guichet::domain::limits::LimitSubject;
 use guichet::domain::limits::bucket::{Bucket, Check, Rate, judge};
 use guichet::ephemeral::LimitCheck;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use super::Nodes;
+use super::stories::stories;
 
 const RATES: [(&str, u32, u64, bool); 4] = [
     ("login-client", 3, 100, true),
@@ -82,25 +82,4 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
     }
 }
 
-pub(crate) fn both_agree_with_the_model(cases: u32, runtime: &tokio::runtime::Runtime, nodes: &Nodes) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let told = |steps| {
-        runtime.block_on(story(nodes, steps));
-        Ok(())
-    };
-    TestRunner::new(config).run(&steps(), told).unwrap();
-}
-
-#[test]
-fn the_in_process_store_is_the_model() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    both_agree_with_the_model(256, &runtime, &Nodes::in_memory());
-}
-
-#[test]
-fn the_redis_script_is_the_model() {
-    let Some(url) = crate::harness::redis::shared_url() else { return };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let nodes = runtime.block_on(Nodes::on_redis(url));
-    both_agree_with_the_model(128, &runtime, &nodes);
-}
+stories!(in_process: 256, on_redis: 128);

@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{UNHARMED, bystander, p99};
-use crate::harness::node::{Node, Settings, answer, at_once};
-use crate::nodes::{PASSWORD, Person, statuses};
+use crate::harness::node::{Answer, Node, PATIENCE, POLL, Settings, answer, at_once};
+use crate::nodes::{HASH_QUEUE, PASSWORD, Person, VERIFICATIONS, statuses};
 
 /// What a thousand parallel log-ins may add to a node's memory: two argon2 memories (38 MiB) and
 /// some 60 KiB for each connection with its request.
@@ -75,4 +75,67 @@ async fn a_thousand_parallel_log_ins_are_shed_within_bounds_and_harm_no_token_ch
     assert!(p99(&times) < UNHARMED, "{:?}", p99(&times));
     // And then it is as before.
     answer(log_in(&node, "nobody@example.com")).await.must_be(400);
+}
+
+const ROOT_KEY: &str = "gk_root_of-a-node-long-enough";
+
+/// Requests a node works on at once here, and those of them that one tenant may hold (`admit`).
+const IN_FLIGHT: usize = 36;
+const OF_ONE_TENANT: usize = 32;
+
+/// One hash at a time, each slow enough to ask something meanwhile.
+fn narrow() -> Settings {
+    Settings::embedded()
+        .with("GUICHET_ADMIN_KEY", ROOT_KEY)
+        .with("GUICHET__HTTP__MAX_IN_FLIGHT", IN_FLIGHT.to_string())
+        .with("GUICHET__CRYPTO__HASH_THREADS", "1")
+        .with("GUICHET__CRYPTO__ARGON2__ITERATIONS", "16")
+}
+
+async fn log_in_at_the_neighbours(node: &Node, n: usize) -> Answer {
+    let body = json!({ "email": format!("nobody{n}@example.com"), "password": PASSWORD });
+    node.post("/t/neighbour/api/auth/login", &body).await
+}
+
+/// With one hashing thread: the hash that runs, one of the flood's whose turn it is, its own, and at
+/// most one that ends while the answer travels. A busy machine makes that journey longer, so the
+/// shortest of a few counts; in a line without turns each of them would wait for the whole flood.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_flood_costs_its_neighbour_a_turn_and_never_a_place() {
+    let node = Arc::new(Node::spawn(&narrow()).await);
+    let neighbour = json!({ "slug": "neighbour", "name": "Neighbour" });
+    node.administer(Method::POST, "/tenants", ROOT_KEY, &neighbour).await.must_be(201);
+    let is_served = async {
+        while log_in_at_the_neighbours(&node, 0).await.status != 400 {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_served).await.expect("the neighbour is served");
+
+    let flood = tokio::spawn({
+        let node = Arc::clone(&node);
+        at_once(300, move |n| {
+            let node = Arc::clone(&node);
+            async move { answer(log_in(&node, &format!("nobody{n}@example.com"))).await }
+        })
+    });
+    node.metric_becomes(HASH_QUEUE, |depth| depth >= 20.0).await;
+    let mut least = f64::INFINITY;
+    for n in 1..=4 {
+        let before = node.metrics(VERIFICATIONS).await;
+        log_in_at_the_neighbours(&node, n).await.must_be(400);
+        least = least.min(node.metrics(VERIFICATIONS).await - before);
+    }
+    assert!(least <= 4.0, "{least} hashes while the neighbour waited for one");
+    assert!(node.metrics(HASH_QUEUE).await > 0.0, "the flood is over too soon to tell anything");
+
+    let answers = flood.await.unwrap();
+    let compared = answers.iter().filter(|answer| answer.status == 400).count();
+    assert!(compared >= OF_ONE_TENANT, "{compared}");
+    let mut shed = answers.iter().filter(|answer| answer.status != 400);
+    assert!(
+        shed.all(|answer| answer.code() == "overloaded" && answer.retry_after.is_some()),
+        "{:?}",
+        statuses(&answers)
+    );
 }

@@ -1,10 +1,21 @@
 //! Passwords, lockout and the owner's known device, under parallel fire on two nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use guichet::clock::Clock;
+use guichet::domain::contact::{Contact, EmailAddress};
+use guichet::domain::ids::{AttemptId, OperationId};
+use guichet::domain::lockout::{Admission, Lane, Reserve};
+use guichet::domain::policy::{Policy, Profile};
+use guichet::entropy::Entropy;
+use guichet::ephemeral::{AttemptSubject, EphemeralStore as _, Reservation};
+use guichet::storage::Storage;
 
 use super::{ALERTS, PASSWORD, Person, VERIFICATIONS, alike, log_in, number, number_becomes, registration, statuses};
-use crate::harness::node::{Cluster, at_once};
-use crate::harness::redis::OwnRedis;
+use crate::harness::databases::SETTINGS;
+use crate::harness::node::{Cluster, PATIENCE, POLL, Settings, at_once};
+use crate::harness::redis::{self, OwnRedis};
 
 async fn fire(cluster: &Arc<Cluster>, times: usize, email: &'static str) -> Vec<crate::harness::node::Answer> {
     at_once(times, |n| {
@@ -140,6 +151,51 @@ async fn an_emptied_redis_unlocks_nobody_forgives_nothing_and_extends_no_lock() 
         assert_eq!(number(&cluster.database, "SELECT locked_until FROM locks").await, lock_ends);
         nearly.log_in_as_a_stranger(other, "wrong horse").await.must_be(403);
         assert_eq!(number(&cluster.database, "SELECT count(*) FROM locks").await, 2);
+    })
+    .await;
+}
+
+/// A third node takes places in the shared store and dies with all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_died_with_their_node_are_in_storage_before_the_next_one_is_judged() {
+    let Some(url) = redis::shared_url() else { return };
+    let prefix = redis::fresh_prefix();
+    let settings = |_, settings: Settings| settings.with("GUICHET__REDIS__KEY_PREFIX", &prefix);
+    let dying = redis::store(&url, &prefix, &Clock::system()).await;
+    Cluster::run(settings, |cluster| async move {
+        let owner = Person::register(&cluster.nodes[0], "awa@example.com").await;
+        owner.log_in_as_a_stranger(&cluster.nodes[0], "wrong horse").await.must_be(400);
+        let storage = Storage::open(&cluster.database, &SETTINGS).await.unwrap();
+        let tenant = storage.tenants().find_by_slug("default").await.unwrap().unwrap().id;
+        let contact = Contact::Email(EmailAddress::parse("awa@example.com").unwrap());
+        let account = storage.accounts().find_id(tenant, &contact).await.unwrap().unwrap();
+        dying.epoch().await.unwrap();
+        let policy = Policy::of(Profile::Classic).lockout;
+        let entropy = Entropy::system();
+        for _ in 0..4 {
+            let (operation, attempt) = (OperationId::random(entropy.bytes()), AttemptId::random(entropy.bytes()));
+            let ask = Reserve { operation, attempt, lane: Lane::Strangers, lease: Duration::from_millis(200) };
+            let place = dying.reserve_attempt(tenant, AttemptSubject::Account(account), &policy, &ask).await.unwrap();
+            assert_eq!(place, Reservation::Decided(Admission::Admitted));
+        }
+
+        // Known devices have places of their own, yet are judged after what is written down.
+        let all_counted = async {
+            loop {
+                owner.log_in(&cluster.nodes[1], PASSWORD).await.must_be(200);
+                let (_, counters) = storage.attempts().load(tenant, account).await.unwrap();
+                match counters.get(&Lane::Strangers) {
+                    Some(counter) if counter.consecutive == 5 => return *counter,
+                    _ => tokio::time::sleep(POLL).await,
+                }
+            }
+        };
+        let counter = tokio::time::timeout(PATIENCE, all_counted).await.expect("storage is told");
+
+        assert!(counter.lock.is_some_and(|lock| lock.lapsed));
+        owner.log_in_as_a_stranger(&cluster.nodes[0], PASSWORD).await.must_be(403);
+        assert_eq!(number(&cluster.database, "SELECT count(*) FROM locks").await, 1);
+        assert_eq!(number(&cluster.database, ALERTS).await, 0, "nobody is mailed of a crash");
     })
     .await;
 }

@@ -188,7 +188,7 @@ async fn test(desk: &Desk, visit: Visit, mut request: Request, channel: Channel)
     let draft = desk.administration.draft(&tenant, &settings.unwrap_or_else(|| json!({}))).await?;
     let outcomes = match desk.messages.test(&holder, &tenant, &draft, to).await? {
         Tested::Asked(outcomes) => outcomes,
-        Tested::TooMany { until } => return Err(desk.wait(until)),
+        Tested::TooMany { wait } => return Err(Problem::too_soon(wait)),
         Tested::NoSender => Vec::new(),
     };
     let view = TestView::of(outcomes).ok_or_else(|| {

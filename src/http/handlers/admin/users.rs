@@ -408,7 +408,7 @@ async fn invite(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
             Ok(Reply::json(StatusCode::CREATED, &view).no_store().with_header(LOCATION, location))
         }
         InviteOutcome::Exists => Err(ProblemCode::UserExists.into()),
-        InviteOutcome::Wait { until } => Err(desk.wait(until)),
+        InviteOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
     }
 }
 
@@ -471,6 +471,6 @@ async fn start_reset(desk: &Desk, visit: &Visit, request: &Request, compromised:
         StartResetOutcome::NoAddress => {
             Err(Problem::from(ProblemCode::InvalidRequest).with_message("The account has no e-mail address."))
         }
-        StartResetOutcome::Wait { until } => Err(desk.wait(until)),
+        StartResetOutcome::Wait { wait } => Err(Problem::too_soon(wait)),
     }
 }
