@@ -6,11 +6,13 @@
 //! ```
 //!
 //! One list of cases, one test for each gateway and case: what an integrator relies on, and what an
-//! attacker tries. A gateway whose program is missing fails its tests where `CI=true`.
+//! attacker tries. A gateway whose program is missing fails its tests where `CI=true`. `rotation` changes
+//! keys under load.
 
 mod app;
 mod cases;
 mod recipes;
+mod rotation;
 mod world;
 
 use world::World;

@@ -51,10 +51,10 @@ async fn who_logs_out_on_one_node_is_refused_on_the_other() {
 }
 
 /// How soon every node must know of the end of a session.
-const NEWS: Duration = Duration::from_secs(1);
+pub(super) const NEWS: Duration = Duration::from_secs(1);
 
 /// Asks as a gateway does until the token is refused; how long that took.
-async fn refused_after(node: &Node, token: &str) -> Duration {
+pub(super) async fn refused_after(node: &Node, token: &str) -> Duration {
     let since = Instant::now();
     loop {
         match node.get("/forward-auth", token).await.status {
