@@ -44,6 +44,8 @@ pub struct Gate {
     pub tenants: Tenants,
     /// What providers report.
     pub receipts: Receipts,
+    /// The limit on token checks, for no route carries it.
+    pub limits: Limits,
     /// The time, for what is left of a wait.
     pub clock: Clock,
 }

@@ -49,6 +49,7 @@ through_every_gateway!(
     identity_headers_of_a_client_never_arrive,
     a_token_of_another_tenant_is_refused_whatever_the_client_says,
     a_revoked_session_is_refused,
+    an_app_over_its_limit_is_refused_and_no_other,
     without_guichet_nothing_passes,
     a_websocket_passes_with_a_token_and_only_with_one,
     a_cors_preflight_reaches_the_app,
