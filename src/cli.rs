@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinHandle;
 
-use crate::actors::administration::{Administration, master_key};
+use crate::actors::administration::{Administration, Holder, master_key};
 use crate::app::{self, App, Keys, World};
 use crate::clock::Clock;
 use crate::config::{Config, Overrides, Variables, keys};
@@ -23,6 +23,7 @@ use crate::domain::locale::Locale;
 use crate::domain::naming;
 use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{Settings, SmsSettings};
+use crate::domain::signing_key::Rotation;
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
 use crate::storage::{NewTenant, Storage, Tenant, TenantCreated};
@@ -65,6 +66,10 @@ enum KeyCommand {
         /// Do not wait: tokens fail where others still hold the older keys and do not look again.
         #[arg(long)]
         now: bool,
+        /// Somebody else may hold the key: do not wait, and let every key that signed before verify nothing
+        /// any more, on all nodes within a second. People refresh; sessions survive.
+        #[arg(long, conflicts_with = "now")]
+        compromised: bool,
     },
     /// Seal every secret in the database under another master key. Stop every node first.
     RotateMaster {
@@ -186,7 +191,14 @@ fn dispatch(cli: Cli) -> Result<(), Stop> {
             Command::Migrate => open(&config, true).await.map(drop),
             Command::CheckConfig => check_config(&config),
             Command::Tenant(command) => tenant(&config, command).await,
-            Command::Key(KeyCommand::Rotate { tenant, now }) => rotate_key(&config, &tenant, now).await,
+            Command::Key(KeyCommand::Rotate { tenant, now, compromised }) => {
+                let rotation = match (now, compromised) {
+                    (_, true) => Rotation::Compromised,
+                    (true, false) => Rotation::Now,
+                    (false, false) => Rotation::Announced,
+                };
+                rotate_key(&config, &tenant, rotation).await
+            }
             Command::Key(KeyCommand::RotateMaster { to_file }) => rotate_master_key(&config, &to_file).await,
         }
     })
@@ -301,11 +313,17 @@ async fn tenant(config: &Config, command: TenantCommand) -> Result<(), Stop> {
     }
 }
 
-async fn rotate_key(config: &Config, slug: &str, at_once: bool) -> Result<(), Stop> {
+async fn rotate_key(config: &Config, slug: &str, rotation: Rotation) -> Result<(), Stop> {
     let storage = open(config, config.database.migrate).await?;
     let tenant = find_tenant(&storage, slug).await?;
-    let master = app::master_key(config, &Entropy::system()).map_err(Stop::failed)?;
-    let rotated = app::rotate_key(storage, &master, &tenant, at_once).await.map_err(Stop::failed)?;
+    let (administration, written) = administration(config, storage)?;
+    let rotated = administration.rotate_key(&Holder::ROOT, tenant.id, rotation).await;
+    drop(administration);
+    let _written = written.await;
+    let rotated = rotated.map_err(apply::refused)?;
+    for kid in &rotated.gone {
+        print(&format!("{kid} verifies nothing any more"))?;
+    }
     print(&format!("{} signs for tenant {slug} from {} on", rotated.kid, rotated.signs_from.to_rfc3339()))
 }
 

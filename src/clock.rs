@@ -23,6 +23,13 @@ impl Clock {
         Self::default()
     }
 
+    /// A clock that stands that far behind the system's. For tests that let it catch up.
+    #[must_use]
+    pub fn behind(by: Duration) -> Self {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        Self { shift_millis: Arc::new(AtomicI64::new(-millis)) }
+    }
+
     /// The current moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {

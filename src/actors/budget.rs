@@ -175,7 +175,7 @@ impl Budget {
             }
         };
         let (tenant, at) = (tenant.id(), self.clock.now());
-        self.auditor.record(Event { tenant, account: None, kind, at, cause: Some(reason), key: None });
+        self.auditor.record(Event { tenant, account: None, kind, at, cause: Some(reason), key: None, subject: None });
     }
 
     fn operation(&self) -> OperationId {

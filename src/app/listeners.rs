@@ -48,7 +48,8 @@ impl Listeners {
         let (tokens, tenants_of_gateways) = (actors.tokens.clone(), tenants.clone());
         let receipts = Receipts::new(&actors.postman);
         let clock = world.clock.clone();
-        let gate = Gate { accounts, sessions, tokens, receipts, tenants: tenants_of_gateways, clock };
+        let limits = actors.limits.clone();
+        let gate = Gate { accounts, sessions, tokens, receipts, tenants: tenants_of_gateways, limits, clock };
 
         let router = Router::new(admin::routes()).map_err(internal)?;
         let front = FrontEnd::new(router, Arc::new(desk), NoHooks, requests(config), surroundings(config, world));

@@ -11,7 +11,6 @@
 //! sentence an operator can act on.
 
 mod actors;
-mod keys;
 mod listeners;
 mod parts;
 mod services;
@@ -25,7 +24,6 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use self::actors::Actors;
-pub use self::keys::rotate_key;
 use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, master_key, open_storage};
@@ -35,6 +33,7 @@ use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Parts};
 use crate::actors::auditor::Auditor;
 use crate::actors::credentials::Credentials;
+use crate::actors::keyring::Keyring;
 use crate::actors::tenant_source::TenantSource;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -166,6 +165,7 @@ impl App {
             maker: actors.maker.clone(),
             templates: Templates::new()?,
             auditor: actors.auditor.clone(),
+            keyring: actors.keyring.clone(),
             clock: world.clock.clone(),
             entropy: world.entropy.clone(),
             root_key: keys.root.clone(),
@@ -251,12 +251,14 @@ pub fn administration(
     let source = TenantSource::new(storage.clone(), Tenants::default(), config.tenants.default_slug(), url);
     let (auditor, written) = Auditor::start(storage.clone());
     let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
+    let keyring = Keyring::new(storage.clone(), Sealer::new(master), clock.clone(), entropy.clone());
     let parts = Parts {
         storage,
         source,
         maker: parts::maker(config, credentials, clock.clone()),
         templates: Templates::new()?,
         auditor,
+        keyring,
         clock,
         entropy,
         // No key is asked of whoever can read the master key.

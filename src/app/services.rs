@@ -140,10 +140,10 @@ impl Services {
             async move { revocations.refresh().await }
         })
         .await?;
-        let keyring = self.keyring.clone();
+        let (keyring, tenants) = (self.keyring.clone(), self.directory.tenants().clone());
         ticker::every(supervisor, "keys", TOKEN_POLL, move || {
-            let keyring = keyring.clone();
-            async move { keyring.refresh().await }
+            let (keyring, tenants) = (keyring.clone(), tenants.clone());
+            async move { keyring.refresh(&tenants).await }
         })
         .await?;
         let (keyring, tenants) = (self.keyring.clone(), self.directory.tenants().clone());
@@ -195,7 +195,7 @@ impl Services {
         }
         drop(directory);
         let (kind, at) = (EventKind::AuthnSprayDetected, self.clock.now());
-        let event = |tenant| Event { tenant, account: None, kind, at, cause: None, key: None };
+        let event = |tenant| Event { tenant, account: None, kind, at, cause: None, key: None, subject: None };
         let events: Vec<_> = attacked.into_iter().map(event).collect();
         if events.is_empty() { Ok(()) } else { self.storage.audit().record(&events).await }
     }

@@ -83,8 +83,6 @@ pub struct CodeSubject<'a> {
     pub challenge: ChallengeId,
     /// Digits, 4 to 10.
     pub length: u8,
-    /// The version of the password it was sent after, where it was: another password, another code.
-    pub credential: Option<i64>,
 }
 
 /// A keyed SHA-256 of something we will not keep in the clear. Safe to store and to print.
@@ -177,15 +175,13 @@ impl Digests {
             return None;
         }
         let (tenant, challenge) = (subject.tenant.uuid(), subject.challenge.uuid());
-        let credential = subject.credential.map(i64::to_be_bytes);
-        let mut parts: Vec<&[u8]> = vec![
+        let parts: [&[u8]; 5] = [
             tenant.as_bytes(),
             subject.purpose.as_bytes(),
             subject.contact.as_bytes(),
             challenge.as_bytes(),
             std::slice::from_ref(&subject.length),
         ];
-        parts.extend(credential.as_ref().map(<[u8; 8]>::as_slice));
         let mac = mac(&self.code, &parts);
         let digits = first_128_bits(&mac) % 10_u128.pow(u32::from(subject.length));
         Some(format!("{digits:0width$}", width = usize::from(subject.length)).into())
@@ -422,7 +418,6 @@ mod tests {
             contact: "+221771234567",
             challenge: ChallengeId::random([2; 16]),
             length: 6,
-            credential: None,
         }
     }
 
@@ -476,8 +471,6 @@ mod tests {
             CodeSubject { purpose: "email_sign_in", ..base },
             CodeSubject { contact: "+221771234568", ..base },
             CodeSubject { challenge: ChallengeId::random([3; 16]), ..base },
-            CodeSubject { credential: Some(0), ..base },
-            CodeSubject { credential: Some(1), ..base },
             // Unambiguous fields: the same bytes split elsewhere are another subject.
             CodeSubject { purpose: "phone_sign_in+", contact: "221771234567", ..base },
         ];

@@ -135,8 +135,7 @@ mod tests {
     #[test]
     fn a_code_is_sent_in_the_first_half_of_its_life_and_a_notice_in_all_of_it() {
         let created_at = Timestamp::from_millis(1_000_000);
-        let code =
-            CodeRef { challenge: ChallengeId::random([1; 16]), key_id: "k".to_owned(), length: 6, credential: None };
+        let code = CodeRef { challenge: ChallengeId::random([1; 16]), key_id: "k".to_owned(), length: 6 };
         let message = |content| Message {
             id: MessageId::random([1; 16]),
             tenant: TenantId::random([1; 16]),

@@ -113,4 +113,14 @@ pub struct Event {
     pub cause: Option<&'static str>,
     /// With which admin key; none where the person did it, the root key or the command line.
     pub key: Option<KeyId>,
+    /// To what, where that is no account: a signing key by its id.
+    pub subject: Option<String>,
+}
+
+impl Event {
+    /// The same deed, done to one thing for a reason.
+    #[must_use]
+    pub fn about(&self, subject: &str, cause: &'static str) -> Self {
+        Self { subject: Some(subject.to_owned()), cause: Some(cause), ..self.clone() }
+    }
 }

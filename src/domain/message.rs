@@ -42,14 +42,11 @@ pub struct CodeRef {
     pub key_id: String,
     /// Digits.
     pub length: u8,
-    /// The version of the password it was sent after, where it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<i64>,
 }
 
 impl From<&Challenge> for CodeRef {
     fn from(challenge: &Challenge) -> Self {
-        Self { challenge: challenge.id, key_id: challenge.key_id.clone(), length: challenge.length, credential: None }
+        Self { challenge: challenge.id, key_id: challenge.key_id.clone(), length: challenge.length }
     }
 }
 

@@ -115,6 +115,10 @@ pub struct Challenge {
     pub expires: Timestamp,
     /// Guesses taken, by lane.
     pub tries: BTreeMap<Lane, u32>,
+    /// What the account's password opened when it was sent, where it was sent after one: once that is
+    /// withdrawn, nothing answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<i64>,
 }
 
 /// Answer to a request for a code.
@@ -143,7 +147,7 @@ pub enum SendVerdict {
 pub enum TryVerdict {
     /// The guess is counted: compare it with this challenge's code.
     Compare(Challenge),
-    /// Nothing is waiting for an answer (never sent, expired, consumed, other id, tries used up).
+    /// Nothing is waiting for an answer (never sent, expired, consumed, withdrawn, other id, tries used up).
     NoChallenge,
     /// Too many wrong guesses today: none is taken until then.
     Ceiling(Wait),
@@ -188,6 +192,8 @@ pub struct Send {
     pub key_id: String,
     /// Who asks.
     pub lane: Lane,
+    /// The version of the password it is sent after, where it is.
+    pub credential: Option<i64>,
 }
 
 impl CodeBook {
@@ -197,18 +203,19 @@ impl CodeBook {
         if let Some((_, first)) = self.sends.get(&ask.operation) {
             return first.clone();
         }
-        if let Some(refusal) = self.refuse_send(rules, ask.lane, now) {
+        if let Some(refusal) = self.refuse_send(rules, ask, now) {
             return refusal;
         }
         let spent = |c: &Challenge| c.tries.get(&ask.lane).is_some_and(|tries| *tries >= rules.code.tries);
         let challenge = match self.challenge.take() {
-            Some(living) if !spent(&living) => living,
+            Some(living) if !spent(&living) && living.credential == ask.credential => living,
             _ => Challenge {
                 id: ask.fresh,
                 key_id: ask.key_id.clone(),
                 length: rules.code.length,
                 expires: now + rules.code.ttl,
                 tries: BTreeMap::new(),
+                credential: ask.credential,
             },
         };
         self.challenge = Some(challenge.clone());
@@ -227,13 +234,15 @@ impl CodeBook {
         }
     }
 
-    /// Counts a guess, then says what to compare it with.
+    /// Counts a guess, then says what to compare it with. `credential` is the version of the account's
+    /// password as it is now, for codes that are sent after one.
     pub fn guess(
         &mut self,
         rules: &CodeRules,
         operation: OperationId,
         lane: Lane,
         wanted: Option<ChallengeId>,
+        credential: Option<i64>,
         now: Timestamp,
     ) -> TryVerdict {
         self.sweep(now);
@@ -246,7 +255,8 @@ impl CodeBook {
         {
             return TryVerdict::Ceiling(Wait { at: now, until });
         }
-        let Some(challenge) = self.challenge.as_mut().filter(|c| wanted.is_none_or(|id| id == c.id)) else {
+        let meant = |c: &&mut Challenge| wanted.is_none_or(|id| id == c.id) && c.credential == credential;
+        let Some(challenge) = self.challenge.as_mut().filter(meant) else {
             return TryVerdict::NoChallenge;
         };
         let tries = challenge.tries.entry(lane).or_default();
@@ -291,7 +301,8 @@ impl CodeBook {
         challenge.chain(logs).chain(self.silent_until).max().unwrap_or(now).max(now + VERDICT_MEMORY)
     }
 
-    fn refuse_send(&self, rules: &CodeRules, lane: Lane, now: Timestamp) -> Option<SendVerdict> {
+    fn refuse_send(&self, rules: &CodeRules, ask: &Send, now: Timestamp) -> Option<SendVerdict> {
+        let lane = ask.lane;
         let resend = rules.resend(lane);
         let sends = self.lanes.get(&lane).map_or(&[][..], |log| &log.sends);
         if lane == Lane::Strangers
@@ -305,6 +316,10 @@ impl CodeBook {
             .max();
         if let Some(until) = ceiling {
             return Some(SendVerdict::Ceiling(Wait { at: now, until }));
+        }
+        // Nobody waits with a code that was withdrawn.
+        if self.challenge.as_ref().is_some_and(|living| living.credential != ask.credential) {
+            return None;
         }
         let until = sends.last().map(|last| *last + resend.cooldown).filter(|until| *until > now)?;
         Some(SendVerdict::Cooling { challenge: self.challenge.clone(), wait: Wait { at: now, until } })
@@ -381,6 +396,7 @@ mod tests {
                 fresh: ChallengeId::random(id),
                 key_id: "k".to_owned(),
                 lane,
+                credential: None,
             };
             self.book.send(&self.rules, &ask, self.now)
         }
@@ -394,7 +410,7 @@ mod tests {
 
         fn guess(&mut self, lane: Lane) -> TryVerdict {
             let operation = OperationId::random(self.id());
-            self.book.guess(&self.rules, operation, lane, None, self.now)
+            self.book.guess(&self.rules, operation, lane, None, None, self.now)
         }
 
         fn consume(&mut self, id: ChallengeId) -> bool {
@@ -528,6 +544,32 @@ mod tests {
     }
 
     #[test]
+    fn a_code_sent_after_a_password_ends_with_it_and_makes_room_for_another() {
+        let mut story = Story::new(Profile::Classic);
+        let send = |story: &mut Story, credential| {
+            let id = story.id();
+            let (operation, fresh) = (OperationId::random(id), ChallengeId::random(id));
+            let ask = Send { operation, fresh, key_id: "k".to_owned(), lane: STRANGERS, credential: Some(credential) };
+            story.book.send(&story.rules, &ask, story.now)
+        };
+        let guess = |story: &mut Story, credential| {
+            let operation = OperationId::random(story.id());
+            story.book.guess(&story.rules, operation, STRANGERS, None, Some(credential), story.now)
+        };
+        let SendVerdict::Send { challenge: first, .. } = send(&mut story, 1) else { panic!("not sent") };
+
+        assert_eq!(guess(&mut story, 2), TryVerdict::NoChallenge);
+        assert!(matches!(send(&mut story, 1), SendVerdict::Cooling { challenge: Some(_), .. }));
+        let TryVerdict::Compare(compared) = guess(&mut story, 1) else { panic!("still its own") };
+        assert_eq!(compared.tries[&STRANGERS], 1, "what could not be right was not counted");
+        // At once: nobody waits with a code that is worth nothing.
+        let SendVerdict::Send { challenge: second, .. } = send(&mut story, 2) else { panic!("not sent") };
+        assert_ne!(first.id, second.id);
+        assert_eq!(guess(&mut story, 1), TryVerdict::NoChallenge);
+        assert!(matches!(guess(&mut story, 2), TryVerdict::Compare(_)));
+    }
+
+    #[test]
     fn a_repeated_call_gets_the_first_verdict() {
         let mut story = Story::new(Profile::Classic);
         let ask = Send {
@@ -535,6 +577,7 @@ mod tests {
             fresh: ChallengeId::random([2; 16]),
             key_id: "k".to_owned(),
             lane: STRANGERS,
+            credential: None,
         };
         let first = story.book.send(&story.rules, &ask, T0);
         let id = story.book.challenge.clone().unwrap().id;

@@ -5,10 +5,13 @@
 //!   made ─────────► next ───────────────► active ───────► retiring ──────────► gone
 //!          at least PUBLISHED       `key_rotation`,      the life of the last
 //!          before it signs          or told to           token, leeway, caches
+//!                                       │                    │
+//!                                       └── compromised ─────┴─────────────► gone at once
 //! ```
 //!
-//! Verifiers elsewhere keep a tenant's JWKS for [`JWKS_MAX_AGE`]. A key that signed before their next
-//! look would make good tokens fail, and so would one that left while its last token lives.
+//! Verifiers elsewhere keep a tenant's JWKS for [`JWKS_MAX_AGE`], or for as long as they please. A key that
+//! signed before their next look would make good tokens fail, and so would one that left while its last
+//! token lives.
 
 use std::time::Duration;
 
@@ -64,8 +67,10 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// How long others may keep a JWKS, as its `Cache-Control` says.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// How long a key is published before it signs, at the least.
-pub const PUBLISHED: Duration = Duration::from_secs(2 * 300);
+/// How long a key is published before it signs, at the least. Common verifiers that never look again for
+/// an unknown key keep what they have for ten minutes unless told otherwise (Envoy); half as much again
+/// for a shared cache before them, and for a node that had not heard of the key when it was asked.
+pub const PUBLISHED: Duration = Duration::from_secs(3 * 300);
 
 /// How long before its turn a scheduled key is made, for caches slower than they should be.
 const AHEAD: Duration = Duration::from_hours(24);
@@ -100,6 +105,19 @@ impl KeyState {
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Next, Self::Active, Self::Retiring, Self::Gone].into_iter().find(|state| state.as_str() == word)
     }
+}
+
+/// How soon another key is to sign, when an operator says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotation {
+    /// Once everybody had time to read of it.
+    #[default]
+    Announced,
+    /// Now: good tokens fail where others hold an older JWKS and do not look again.
+    Now,
+    /// Now, and what signed before verifies nothing any more: somebody else may hold it.
+    Compromised,
 }
 
 /// What the schedule needs to know of a key.
@@ -152,7 +170,9 @@ pub fn due(keys: &[KeyStanding], policy: &TokenPolicy, now: Timestamp) -> Vec<Ke
     let wanted = |key: &KeyStanding| key.algorithm == Some(policy.algorithm);
     match in_state(KeyState::Next) {
         Some(next) if !wanted(next) => steps.push(KeyStep::Drop { kid: next.kid.clone() }),
-        Some(next) if now >= next.active_from => steps.push(promote(next.kid.clone(), policy, now)),
+        Some(next) if now >= next.active_from => {
+            steps.push(KeyStep::Promote { kid: next.kid.clone(), gone_from: gone_from(policy, now) });
+        }
         Some(_) => {}
         None => {
             let end = if wanted(active) { active.active_from + policy.key_rotation } else { now };
@@ -165,10 +185,10 @@ pub fn due(keys: &[KeyStanding], policy: &TokenPolicy, now: Timestamp) -> Vec<Ke
     steps
 }
 
-/// The step that makes a key sign now, whether or not everybody has read of it.
+/// When a key that signs no more from `now` on is to go.
 #[must_use]
-pub fn promote(kid: String, policy: &TokenPolicy, now: Timestamp) -> KeyStep {
-    KeyStep::Promote { kid, gone_from: now + policy.access_ttl + LEEWAY + JWKS_MAX_AGE }
+pub fn gone_from(policy: &TokenPolicy, now: Timestamp) -> Timestamp {
+    now + policy.access_ttl + LEEWAY + JWKS_MAX_AGE
 }
 
 #[cfg(test)]

@@ -277,8 +277,8 @@ impl EphemeralStore for MemoryStore {
         rules: &CodeRules,
         guess: &Guess,
     ) -> Result<TryVerdict, EphemeralError> {
-        let Guess { operation, lane, wanted } = *guess;
-        self.codes(tenant, subject, |book, now| book.guess(rules, operation, lane, wanted, now))
+        let Guess { operation, lane, wanted, credential } = *guess;
+        self.codes(tenant, subject, |book, now| book.guess(rules, operation, lane, wanted, credential, now))
     }
 
     async fn consume_code(

@@ -147,6 +147,8 @@ pub struct Guess {
     pub lane: Lane,
     /// The challenge meant, if the client named one.
     pub wanted: Option<ChallengeId>,
+    /// The version of the password as it is now, where the code was sent after one.
+    pub credential: Option<i64>,
 }
 
 /// One right answer to a challenge.

@@ -43,6 +43,8 @@ pub struct Gate {
     pub tenants: Tenants,
     /// What providers report.
     pub receipts: Receipts,
+    /// The limit on token checks, for no route carries it.
+    pub limits: Limits,
     /// The time, for how fresh a sign-in is.
     pub clock: Clock,
 }

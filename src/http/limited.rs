@@ -79,8 +79,25 @@ pub(super) async fn admit(
     let tenant = gate::tenant(request)?;
     let client = Some(request.client()).filter(|client| !client.is_proxy());
     let app = request.extension::<AppOfRequest>().map(|app| app.0);
-    let caller = Caller { client: client.map(|client| client.ip()), app };
-    match limits.check(&tenant, names, &caller).await {
+    decide(limits, &tenant, names, &Caller { client: client.map(|client| client.ip()), app }).await
+}
+
+/// Asks the limit on token checks for an app. No route carries it: only the gateway's address or the token
+/// itself says which app that is.
+///
+/// # Errors
+/// `too_many_requests`.
+pub(super) async fn admit_check(limits: &Limits, tenant: &TenantContext, app: AppId) -> Result<HeaderMap, Problem> {
+    decide(limits, tenant, &[LimitName::ForwardAuthApp], &Caller { client: None, app: Some(app) }).await
+}
+
+async fn decide(
+    limits: &Limits,
+    tenant: &TenantContext,
+    names: &[LimitName],
+    caller: &Caller,
+) -> Result<HeaderMap, Problem> {
+    match limits.check(tenant, names, caller).await {
         Decision::Admitted(standings) => Ok(wire::on_success(&standings).map_or_else(HeaderMap::new, headers)),
         Decision::Refused(refusal) => {
             let problem = Problem::too_soon(refusal.wait).with_member("violated-policies", wire::violated(&refusal));

@@ -269,7 +269,8 @@ fn operation<S>(route: &Route<S>, doc: &Doc, problem: &Value, generator: &mut Sc
         answered.meanings.push(codes.join(", "));
         answered.content.entry("application/problem+json").or_default().push(problem.clone());
     }
-    let is_limited = !route.limits.is_empty();
+    // Token checks are limited by what no route says.
+    let is_limited = !route.limits.is_empty() || doc.problems.contains(&ProblemCode::TooManyRequests);
     let responses: Map<_, _> = answers
         .into_iter()
         .map(|(status, answered)| (status.to_string(), answered.response(status, is_limited)))

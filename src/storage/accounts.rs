@@ -113,7 +113,8 @@ const DELETE: &str = "DELETE FROM accounts WHERE tenant_id = $1 AND id = $2";
 pub struct Credential {
     /// PHC string.
     pub password_hash: SecretString,
-    /// Which password it is: grows when it changes, not when it is hashed anew.
+    /// What it opens: grows when the password changes, and whenever the account's sessions are ended; not
+    /// when it is hashed anew.
     pub version: i64,
 }
 

@@ -222,7 +222,15 @@ async fn put(tx: &mut Tx, tenant: TenantId, account: AccountId, mirror: &Mirror)
 }
 
 const fn unlocked(tenant: TenantId, account: AccountId, cause: &'static str, at: Timestamp) -> Event {
-    Event { tenant, account: Some(account), kind: EventKind::AuthnLoginUnlock, at, cause: Some(cause), key: None }
+    Event {
+        tenant,
+        account: Some(account),
+        kind: EventKind::AuthnLoginUnlock,
+        at,
+        cause: Some(cause),
+        key: None,
+        subject: None,
+    }
 }
 
 fn stored(version: u64) -> i64 {

@@ -13,7 +13,7 @@ use crate::domain::ids::{AccountId, KeyId, TenantId};
 use crate::domain::time::Timestamp;
 
 const PAGE: &str = "
-    SELECT sequence, account_id, kind, at, cause, key_id FROM audit
+    SELECT sequence, account_id, kind, at, cause, key_id, subject FROM audit
      WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3";
 
 /// Entries that one filtered page looks through at most.
@@ -21,7 +21,7 @@ const SCAN: i64 = 10_000;
 
 /// `$3` is where the scan ends.
 const FILTERED: &str = "
-    SELECT sequence, account_id, kind, at, cause, key_id FROM audit
+    SELECT sequence, account_id, kind, at, cause, key_id, subject FROM audit
      WHERE tenant_id = $1 AND sequence < $2 AND sequence >= $3
        AND ($4 IS NULL OR account_id = $4) AND ($5 IS NULL OR kind = $5)
      ORDER BY sequence DESC LIMIT $6";
@@ -66,6 +66,8 @@ pub struct AuditEntry {
     pub cause: Option<String>,
     /// With which admin key, if one was used.
     pub key: Option<KeyId>,
+    /// To what, where that is no account.
+    pub subject: Option<String>,
 }
 
 /// The audit log.
@@ -130,6 +132,7 @@ struct AuditRow {
     at: i64,
     cause: Option<String>,
     key_id: Option<Uuid>,
+    subject: Option<String>,
 }
 
 impl AuditRow {
@@ -142,6 +145,7 @@ impl AuditRow {
             at: Timestamp::from_millis(self.at),
             cause: self.cause,
             key: self.key_id.map(KeyId::from),
+            subject: self.subject,
         })
     }
 }

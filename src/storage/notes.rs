@@ -28,11 +28,11 @@ const INSERT_MESSAGE: Text = Text {
 /// row as a foreign key would: an end under way is waited for, and waits for this.
 const INSERT_EVENT: Text = Text {
     postgres: "
-    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id)
-    SELECT id, $2, $3, $4, $5, $6 FROM tenants WHERE id = $1 FOR KEY SHARE",
+    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id, subject)
+    SELECT id, $2, $3, $4, $5, $6, $7 FROM tenants WHERE id = $1 FOR KEY SHARE",
     sqlite: "
-    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id)
-    SELECT id, $2, $3, $4, $5, $6 FROM tenants WHERE id = $1",
+    INSERT INTO audit (tenant_id, account_id, kind, at, cause, key_id, subject)
+    SELECT id, $2, $3, $4, $5, $6, $7 FROM tenants WHERE id = $1",
 };
 
 /// To whom a new message is leased, and for how long. Its claim number is 1.
@@ -78,6 +78,7 @@ pub(super) async fn write_events(tx: &mut Tx, events: &[Event]) -> Result<(), St
             event.at.as_millis(),
             event.cause,
             event.key.map(KeyId::uuid),
+            event.subject.as_deref(),
         )?;
     }
     Ok(())

@@ -86,6 +86,9 @@ const END_OTHERS: &str = "
      WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NULL AND ($5 IS NULL OR id <> $5)
     RETURNING id";
 
+/// A password that was compared, and a code that was mailed after it, open nothing any more.
+const VOID_COMPARED: &str = "UPDATE credentials SET version = version + 1 WHERE tenant_id = $1 AND account_id = $2";
+
 const END_ON_DEVICE: &str = "
     UPDATE sessions SET ended_at = $4, end_cause = $5
      WHERE tenant_id = $1 AND account_id = $2 AND device_id = $3 AND ended_at IS NULL";
@@ -285,7 +288,7 @@ impl Sessions<'_> {
         Ok(true)
     }
 
-    /// Ends the account's sessions but `except`; returns those it ended.
+    /// Ends the account's sessions but `except`, and the sign-ins under way; returns those it ended.
     pub async fn end_all(
         &self,
         tenant: TenantId,
@@ -378,7 +381,7 @@ pub(super) async fn is_open(
     Ok(fetch_optional!(tx.on(), SessionRow, FIND_LIVE, tenant.uuid(), session, account, now)?.is_some())
 }
 
-/// Ends the account's sessions but `except`.
+/// Ends the account's sessions but `except`, and the sign-ins under way.
 pub(super) async fn end_others(
     tx: &mut Tx,
     tenant: TenantId,
@@ -390,6 +393,7 @@ pub(super) async fn end_others(
     let (at, cause, except) = (now.as_millis(), cause.as_str(), except.map(SessionId::uuid));
     let ended = fetch_all!(tx.on(), (Uuid,), END_OTHERS, tenant.uuid(), account.uuid(), at, cause, except)?;
     execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid())?;
+    execute!(tx.on(), VOID_COMPARED, tenant.uuid(), account.uuid())?;
     Ok(ended.into_iter().map(|(id,)| id.into()).collect())
 }
 

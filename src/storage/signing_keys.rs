@@ -6,6 +6,8 @@ use sqlx::types::{Json, Uuid};
 
 use super::engine::Database;
 use super::error::StorageError;
+use super::notes;
+use crate::domain::event::Event;
 use crate::domain::ids::TenantId;
 use crate::domain::signing_key::{Algorithm, KeyStanding, KeyState};
 use crate::domain::time::Timestamp;
@@ -47,6 +49,12 @@ const HASTEN: &str = "
 const DROP: &str = "
     UPDATE signing_keys SET state = 'gone', sealed_private = $3, changed_at = $4
      WHERE tenant_id = $1 AND kid = $2 AND state IN ('next', 'retiring')";
+
+/// Whatever ever signed.
+const DROP_SIGNED: &str = "
+    UPDATE signing_keys SET state = 'gone', active = FALSE, sealed_private = $2, changed_at = $3
+     WHERE tenant_id = $1 AND state IN ('active', 'retiring')
+     RETURNING kid";
 
 /// One key pair of a tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,8 +98,14 @@ impl SigningKeys<'_> {
     /// Keeps a new key, `next` or `active`, if the tenant has none in that state; of several nodes at
     /// once, one wins.
     pub async fn insert(&self, key: &SigningKey) -> Result<bool, StorageError> {
+        self.insert_noted(key, &[]).await
+    }
+
+    /// The same, and these events if it was kept.
+    pub async fn insert_noted(&self, key: &SigningKey, events: &[Event]) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
         let inserted = execute!(
-            self.db.write(),
+            tx.on(),
             INSERT,
             key.tenant.uuid(),
             key.kid.as_str(),
@@ -103,7 +117,12 @@ impl SigningKeys<'_> {
             key.state.as_str(),
             key.active_from.as_millis(),
         )?;
-        Ok(inserted == 1)
+        if inserted == 0 {
+            return Ok(false);
+        }
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// The tenant's keys that sign or verify, newest first.
@@ -145,14 +164,37 @@ impl SigningKeys<'_> {
         kid: &str,
         gone_from: Timestamp,
         now: Timestamp,
+        events: &[Event],
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
         execute!(tx.on(), RETIRE_ACTIVE, tenant.uuid(), gone_from.as_millis(), now.as_millis())?;
         if execute!(tx.on(), ACTIVATE, tenant.uuid(), kid, now.as_millis())? == 0 {
             return Ok(false);
         }
+        notes::write_events(&mut tx, events).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// `kid` signs from now on, and every key that signed before is gone, which `event` then tells of
+    /// each, and of `kid`. The ids of those that are gone; none if `kid` was not next.
+    pub async fn replace_compromised(
+        &self,
+        tenant: TenantId,
+        kid: &str,
+        now: Timestamp,
+        event: &Event,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        let (mut tx, wiped): (_, &[u8]) = (self.db.begin().await?, &[]);
+        let dropped = fetch_all!(tx.on(), (String,), DROP_SIGNED, tenant.uuid(), wiped, now.as_millis())?;
+        if execute!(tx.on(), ACTIVATE, tenant.uuid(), kid, now.as_millis())? == 0 {
+            return Ok(None);
+        }
+        let mut events: Vec<_> = dropped.iter().map(|(gone,)| event.about(gone, "key_compromised")).collect();
+        events.push(event.about(kid, "key_activated"));
+        notes::write_events(&mut tx, &events).await?;
+        tx.commit().await?;
+        Ok(Some(dropped.into_iter().map(|(gone,)| gone).collect()))
     }
 
     /// The next key's turn comes at `active_from`, if that is sooner than planned.
@@ -162,8 +204,12 @@ impl SigningKeys<'_> {
         kid: &str,
         active_from: Timestamp,
         now: Timestamp,
+        events: &[Event],
     ) -> Result<(), StorageError> {
-        execute!(self.db.write(), HASTEN, tenant.uuid(), kid, active_from.as_millis(), now.as_millis()).map(drop)
+        let mut tx = self.db.begin().await?;
+        execute!(tx.on(), HASTEN, tenant.uuid(), kid, active_from.as_millis(), now.as_millis())?;
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await
     }
 
     /// Takes a next or retiring key away for good.

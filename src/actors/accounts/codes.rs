@@ -34,7 +34,7 @@ pub(super) struct CodeSend<'a> {
     /// The network that asked, if that is known.
     pub client: Option<&'a str>,
     pub locale: Option<Locale>,
-    /// The version of the password it is sent after: a reset voids the code.
+    /// The version of the password it is sent after: once that is withdrawn, nothing answers the code.
     pub credential: Option<i64>,
 }
 
@@ -116,6 +116,7 @@ pub(super) async fn issue(
         fresh: send.challenge_id(deps),
         key_id: deps.digests.key_id().to_owned(),
         lane: send.lane,
+        credential: send.credential,
     };
     let (challenge, sent_at) = match deps.ephemeral.send_code(send.tenant.id(), &subject, &rules, &ask).await? {
         SendVerdict::Send { challenge, sent_at } => (challenge, sent_at),
@@ -151,8 +152,8 @@ async fn post(
         Booked::Withheld if send.lane != Lane::Strangers => return Err(Failure::Unavailable),
         Booked::Withheld => return Ok(()),
     };
-    let code = CodeRef { credential: send.credential, ..CodeRef::from(challenge) };
-    let message = deps.message(send.tenant, to.clone(), send.locale, content(code), challenge.expires);
+    let message =
+        deps.message(send.tenant, to.clone(), send.locale, content(CodeRef::from(challenge)), challenge.expires);
     let posted = deps.post(message).await;
     if posted.is_err() {
         deps.budget.give_back(send.tenant, &receipt).await?;
@@ -192,7 +193,7 @@ pub(super) async fn check(deps: &Deps, answer: &Answer<'_>) -> Result<Checked, F
     let subject = CodeSubject { owner: answer.to.subject, purpose: answer.purpose };
     let rules = CodeRules::of(answer.tenant.policy(), answer.purpose);
     let operation = OperationId::random(deps.entropy.bytes());
-    let guess = Guess { operation, lane: answer.lane, wanted: answer.wanted };
+    let guess = Guess { operation, lane: answer.lane, wanted: answer.wanted, credential: answer.credential };
     let challenge = match deps.ephemeral.guess_code(answer.tenant.id(), &subject, &rules, &guess).await? {
         TryVerdict::Compare(challenge) => challenge,
         TryVerdict::NoChallenge => return Ok(Checked::Expired),
@@ -235,7 +236,6 @@ fn expected(deps: &Deps, answer: &Answer<'_>, challenge: &Challenge) -> Option<S
         contact: answer.to.contact.as_str(),
         challenge: challenge.id,
         length: challenge.length,
-        credential: answer.credential,
     };
     deps.digests.code(&challenge.key_id, &derivation)
 }

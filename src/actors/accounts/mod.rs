@@ -126,7 +126,7 @@ impl Deps {
         kind: EventKind,
         cause: Option<&'static str>,
     ) -> Event {
-        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause, key: None }
+        Event { tenant: tenant.id(), account, kind, at: self.clock.now(), cause, key: None, subject: None }
     }
 
     /// What an administrator did to an account.

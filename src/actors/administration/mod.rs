@@ -11,6 +11,7 @@
 //! - [`people`]: a tenant's people, locks and audit log
 //! - [`messages`]: the delivery log, *send test*, texts
 //! - [`apps`]: applications and their secrets
+//! - [`signing_keys`]: what tokens are signed with
 //! - [`master_key`]: another key for everything that is sealed
 
 pub mod apps;
@@ -20,12 +21,14 @@ pub mod master_key;
 pub mod messages;
 pub mod people;
 pub mod settings;
+pub mod signing_keys;
 pub mod tenants;
 
 use std::sync::Arc;
 
 use super::auditor::Auditor;
 use super::failure::Failure;
+use super::keyring::Keyring;
 use super::senders::Maker;
 use super::tenant_source::TenantSource;
 use crate::clock::Clock;
@@ -110,6 +113,8 @@ pub struct Parts {
     pub templates: Templates,
     /// Hears of keys that went too far.
     pub auditor: Auditor,
+    /// The keys that tokens are signed with.
+    pub keyring: Keyring,
     /// The time.
     pub clock: Clock,
     /// Randomness.
@@ -153,7 +158,7 @@ impl Administration {
         kind: EventKind,
         cause: &'static str,
     ) -> Event {
-        Event { tenant, account, kind, at: self.0.clock.now(), cause: Some(cause), key: holder.key }
+        Event { tenant, account, kind, at: self.0.clock.now(), cause: Some(cause), key: holder.key, subject: None }
     }
 
     /// Shows this node what was just written. The others see it at their next poll, and so does this

@@ -270,7 +270,15 @@ impl People {
         kind: EventKind,
         cause: &'static str,
     ) -> Event {
-        Event { tenant, account: Some(account), kind, at: self.clock.now(), cause: Some(cause), key: holder.key }
+        Event {
+            tenant,
+            account: Some(account),
+            kind,
+            at: self.clock.now(),
+            cause: Some(cause),
+            key: holder.key,
+            subject: None,
+        }
     }
 
     fn notes<'a>(&self, events: &'a [Event]) -> Notes<'a> {

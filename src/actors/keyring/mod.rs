@@ -4,7 +4,8 @@
 //! follows is `rotation`'s. Private halves are sealed under the master key with tenant and key id
 //! as associated data, so a row copied to another tenant does not open (ASVS 13.3.3).
 //!
-//! Every node asks storage twice a second which keys changed, and reads anew only those it holds. A
+//! Every node asks storage twice a second which keys changed, reads anew only those it holds, and lets go
+//! of those whose tenant is no more. A
 //! token that names an unknown key may make one node look again, once a second for each tenant:
 //! invented key ids cost storage nothing.
 
@@ -32,7 +33,7 @@ use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
 use crate::secret::{ExposeSecret as _, SecretSlice};
 use crate::storage::{SigningKey as StoredKey, Storage, StorageError};
-use crate::tenant::TenantContext;
+use crate::tenant::{TenantContext, Tenants};
 
 /// How far back a poll reads again: transactions commit out of order, and clocks differ.
 const OVERLAP: Duration = Duration::from_secs(60);
@@ -145,11 +146,13 @@ impl Keyring {
         if due { self.read(tenant).await } else { Ok(None) }
     }
 
-    /// Reads anew what changed since the last round, of the tenants in memory.
+    /// Lets go of the keys of tenants that are no more, and reads anew what changed since the last round,
+    /// of those in memory.
     ///
     /// # Errors
     /// [`StorageError`] if storage does not answer; the next round reads further back.
-    pub async fn refresh(&self) -> Result<(), StorageError> {
+    pub async fn refresh(&self, tenants: &Tenants) -> Result<(), StorageError> {
+        self.forget_ended(tenants);
         let now = self.0.clock.now();
         let last = Timestamp::from_millis(self.0.polled.load(Ordering::SeqCst)).min(now);
         let changes = self.0.storage.signing_keys().changed_since(last - OVERLAP).await?;
@@ -167,6 +170,12 @@ impl Keyring {
         }
         self.0.polled.store(now.as_millis(), Ordering::SeqCst);
         Ok(())
+    }
+
+    fn forget_ended(&self, tenants: &Tenants) {
+        let directory = tenants.snapshot();
+        self.0.cache.retain(|tenant, _| directory.by_id(*tenant).is_some());
+        self.0.looked.retain(|tenant, _| directory.by_id(*tenant).is_some());
     }
 
     /// Reads a tenant's keys into memory; `None` if it has none.

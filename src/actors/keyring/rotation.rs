@@ -6,13 +6,17 @@ use serde_json::json;
 use super::{Keyring, context, unsealable, unusable};
 use crate::actors::failure::Failure;
 use crate::crypto::keyset::{self, Algorithm, GeneratedKey};
+use crate::domain::event::Event;
 use crate::domain::ids::{OperationId, TenantId};
 use crate::domain::policy::TokenPolicy;
-use crate::domain::signing_key::{self, KeyStanding, KeyState, KeyStep, PUBLISHED};
+use crate::domain::signing_key::{self, KeyStanding, KeyState, KeyStep, PUBLISHED, Rotation};
 use crate::domain::time::Timestamp;
 use crate::secret::{ExposeSecret as _, SecretSlice};
 use crate::storage::SigningKey as StoredKey;
 use crate::tenant::Tenants;
+
+/// How often a rotation is begun again because other nodes changed the keys meanwhile.
+const TRIES: usize = 5;
 
 /// Which key is to sign, and from when on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Rotated {
     pub kid: String,
     /// Its turn.
     pub signs_from: Timestamp,
+    /// Keys that verify nothing any more.
+    pub gone: Vec<String>,
 }
 
 impl Keyring {
@@ -45,60 +51,94 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes another key sign: as soon as everybody had time to read of it, or `at_once`, which fails
-    /// good tokens where others still hold an older JWKS and do not look again.
+    /// Makes another key sign, and lets this node know at once. `by` says who wants it; the audit log is
+    /// told of it with the change, for each key.
     ///
     /// # Errors
     /// [`Failure`] if nothing was decided.
-    pub async fn rotate(&self, tenant: TenantId, policy: &TokenPolicy, at_once: bool) -> Result<Rotated, Failure> {
-        let now = self.0.clock.now();
-        let keys = self.0.storage.signing_keys().standings_of(tenant).await?;
-        if !keys.iter().any(|key| key.state == KeyState::Active) {
-            let kid = self.make(tenant, policy.algorithm, KeyState::Active, now).await?;
-            return Ok(Rotated { kid, signs_from: now });
+    pub async fn rotate(
+        &self,
+        tenant: TenantId,
+        policy: &TokenPolicy,
+        rotation: Rotation,
+        by: &Event,
+    ) -> Result<Rotated, Failure> {
+        for _ in 0..TRIES {
+            if let Some(rotated) = self.try_rotate(tenant, policy, rotation, by).await? {
+                if let Err(failure) = self.read(tenant).await {
+                    tracing::error!(%failure, tenant.id = %tenant, "changed signing keys are read at the next poll only");
+                }
+                return Ok(rotated);
+            }
         }
-        let signs_from = if at_once { now } else { now + PUBLISHED };
-        let kid = self.next_key(tenant, &keys, policy.algorithm, signs_from, now).await?;
-        if at_once {
-            self.take(tenant, signing_key::promote(kid.clone(), policy, now), now).await?;
-        }
-        Ok(Rotated { kid, signs_from })
+        Err(Failure::Unavailable)
     }
 
-    /// The tenant's next key, its turn no later than `active_from`; made if there is none of that
-    /// algorithm.
+    /// One try; none if the keys changed meanwhile.
+    async fn try_rotate(
+        &self,
+        tenant: TenantId,
+        policy: &TokenPolicy,
+        rotation: Rotation,
+        by: &Event,
+    ) -> Result<Option<Rotated>, Failure> {
+        let now = self.0.clock.now();
+        let stored = self.0.storage.signing_keys();
+        let keys = stored.standings_of(tenant).await?;
+        if !keys.iter().any(|key| key.state == KeyState::Active) {
+            let key = self.new_key(tenant, policy.algorithm, KeyState::Active, now).await?;
+            let is_kept = stored.insert_noted(&key, &[by.about(&key.kid, "key_activated")]).await?;
+            return Ok(is_kept.then(|| Rotated { kid: key.kid, signs_from: now, gone: Vec::new() }));
+        }
+        let Some((kid, planned)) = self.next_key(tenant, &keys, policy.algorithm, now).await? else { return Ok(None) };
+        match rotation {
+            Rotation::Announced => {
+                let signs_from = planned.min(now + PUBLISHED);
+                stored.hasten(tenant, &kid, signs_from, now, &[by.about(&kid, "key_announced")]).await?;
+                Ok(Some(Rotated { kid, signs_from, gone: Vec::new() }))
+            }
+            Rotation::Now => {
+                let (gone_from, events) = (signing_key::gone_from(policy, now), [by.about(&kid, "key_activated")]);
+                let promoted = stored.promote(tenant, &kid, gone_from, now, &events).await?;
+                Ok(promoted.then(|| Rotated { kid, signs_from: now, gone: Vec::new() }))
+            }
+            Rotation::Compromised => {
+                let gone = stored.replace_compromised(tenant, &kid, now, by).await?;
+                Ok(gone.map(|gone| Rotated { kid, signs_from: now, gone }))
+            }
+        }
+    }
+
+    /// The tenant's next key of that algorithm and its turn; made if there is none. None if another node
+    /// was faster.
     async fn next_key(
         &self,
         tenant: TenantId,
         keys: &[KeyStanding],
         algorithm: Algorithm,
-        active_from: Timestamp,
         now: Timestamp,
-    ) -> Result<String, Failure> {
-        let stored = self.0.storage.signing_keys();
+    ) -> Result<Option<(String, Timestamp)>, Failure> {
         match keys.iter().find(|key| key.state == KeyState::Next) {
-            Some(next) if next.algorithm == Some(algorithm) => {
-                stored.hasten(tenant, &next.kid, active_from, now).await?;
-                Ok(next.kid.clone())
+            Some(next) if next.algorithm == Some(algorithm) => return Ok(Some((next.kid.clone(), next.active_from))),
+            Some(other) => {
+                self.0.storage.signing_keys().drop_key(tenant, &other.kid, now).await?;
             }
-            other => {
-                if let Some(other) = other {
-                    stored.drop_key(tenant, &other.kid, now).await?;
-                }
-                self.make(tenant, algorithm, KeyState::Next, active_from).await
-            }
+            None => {}
         }
+        let turn = now + PUBLISHED;
+        Ok(self.make(tenant, algorithm, KeyState::Next, turn).await?.map(|kid| (kid, turn)))
     }
 
     async fn take(&self, tenant: TenantId, step: KeyStep, now: Timestamp) -> Result<(), Failure> {
         let stored = self.0.storage.signing_keys();
         match step {
             KeyStep::Make { algorithm, active_from } => {
-                let kid = self.make(tenant, algorithm, KeyState::Next, active_from).await?;
-                tracing::info!(tenant.id = %tenant, key.id = kid, "a signing key was made and published");
+                if let Some(kid) = self.make(tenant, algorithm, KeyState::Next, active_from).await? {
+                    tracing::info!(tenant.id = %tenant, key.id = kid, "a signing key was made and published");
+                }
             }
             KeyStep::Promote { kid, gone_from } => {
-                if stored.promote(tenant, &kid, gone_from, now).await? {
+                if stored.promote(tenant, &kid, gone_from, now, &[]).await? {
                     tracing::info!(tenant.id = %tenant, key.id = kid, "a signing key signs from now on");
                 }
             }
@@ -111,28 +151,31 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes a key. Another node may be faster; then its key is the one. The id of the key made.
+    /// Makes a key and keeps it. Its id; none if another node was faster, whose key is the one then.
     pub(super) async fn make(
         &self,
         tenant: TenantId,
         algorithm: Algorithm,
         state: KeyState,
         active_from: Timestamp,
-    ) -> Result<String, Failure> {
+    ) -> Result<Option<String>, Failure> {
+        let key = self.new_key(tenant, algorithm, state, active_from).await?;
+        let is_kept = self.0.storage.signing_keys().insert(&key).await?;
+        Ok(is_kept.then_some(key.kid))
+    }
+
+    async fn new_key(
+        &self,
+        tenant: TenantId,
+        algorithm: Algorithm,
+        state: KeyState,
+        active_from: Timestamp,
+    ) -> Result<StoredKey, Failure> {
         let Made { kid, secret, public_jwk } = self.generate(algorithm).await?;
         let sealed = self.0.sealer.seal(secret.expose_secret(), &context(tenant, &kid), &self.0.entropy);
-        let key = StoredKey {
-            tenant,
-            algorithm,
-            sealed_private: sealed.map_err(unsealable)?,
-            public_jwk,
-            state,
-            active_from,
-            created_at: self.0.clock.now(),
-            kid,
-        };
-        self.0.storage.signing_keys().insert(&key).await?;
-        Ok(key.kid)
+        let sealed_private = sealed.map_err(unsealable)?;
+        let created_at = self.0.clock.now();
+        Ok(StoredKey { tenant, kid, algorithm, sealed_private, public_jwk, state, active_from, created_at })
     }
 
     async fn generate(&self, algorithm: Algorithm) -> Result<Made, Failure> {

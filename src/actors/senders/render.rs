@@ -94,7 +94,6 @@ impl Renderer {
             contact: message.to.as_str(),
             challenge: code.challenge,
             length: code.length,
-            credential: code.credential,
         };
         self.digests.code(&code.key_id, &subject).map(Some).ok_or(RenderError::UnknownKey)
     }

@@ -90,7 +90,6 @@ impl Postman {
             challenge: ChallengeId::random(office.entropy.bytes()),
             key_id: office.renderer.digests.key_id().to_owned(),
             length: rules.length,
-            credential: None,
         };
         Message {
             id: MessageId::at(now, office.entropy.bytes()),

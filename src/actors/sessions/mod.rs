@@ -244,7 +244,15 @@ impl Sessions {
     }
 
     fn event(&self, tenant: &TenantContext, account: AccountId, kind: EventKind, cause: Option<&'static str>) -> Event {
-        Event { tenant: tenant.id(), account: Some(account), kind, at: self.clock.now(), cause, key: None }
+        Event {
+            tenant: tenant.id(),
+            account: Some(account),
+            kind,
+            at: self.clock.now(),
+            cause,
+            key: None,
+            subject: None,
+        }
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

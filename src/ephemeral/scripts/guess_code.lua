@@ -20,6 +20,7 @@ local function judge()
   end
   local challenge = book.challenge
   if not challenge or (ask.wanted and ask.wanted ~= challenge.id) then return 'NoChallenge' end
+  if challenge.credential ~= ask.credential then return 'NoChallenge' end
   local taken = challenge.tries[ask.lane] or 0
   if taken >= ask.tries then return 'NoChallenge' end
   challenge.tries[ask.lane] = taken + 1

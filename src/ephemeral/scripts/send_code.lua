@@ -2,6 +2,10 @@
 
 local book = open_book()
 
+local function stands(challenge)
+  return challenge and challenge.credential == ask.credential
+end
+
 local function refuse()
   if ask.lane == STRANGERS and book.silent_until then
     return { Ceiling = wait_until(book.silent_until) }
@@ -11,7 +15,8 @@ local function refuse()
   local day = frees_at(sends, ask.resend.per_day, DAY)
   if hour or day then return { Ceiling = wait_until(math.max(hour or 0, day or 0)) } end
   local cooled = sends[#sends] and sends[#sends] + ask.resend.cooldown
-  if cooled and cooled > now then
+  local withdrawn = book.challenge and not stands(book.challenge)
+  if cooled and cooled > now and not withdrawn then
     return { Cooling = { challenge = book.challenge, wait = wait_until(cooled) } }
   end
   return nil
@@ -23,9 +28,10 @@ local function judge()
   local refusal = refuse()
   if refusal then return refusal end
   local living = book.challenge
-  if not living or (living.tries[ask.lane] or 0) >= ask.tries then
+  if not stands(living) or (living.tries[ask.lane] or 0) >= ask.tries then
     book.challenge =
-      { id = ask.fresh, key_id = ask.key_id, length = ask.length, expires = now + ask.ttl, tries = {} }
+      { id = ask.fresh, key_id = ask.key_id, length = ask.length, expires = now + ask.ttl, tries = {},
+        credential = ask.credential }
   end
   local log = lane_log(book, ask.lane)
   log.sends[#log.sends + 1] = now

@@ -15,6 +15,10 @@
 //! | `mode=strict` | never another status than 200, 401 and 403 (nginx makes 500 of them); the true one is in `X-Auth-Status` |
 //! | `preflight=allow` | CORS preflights pass without identity, by the method of the request itself |
 //! | `preflight=forwarded` | the same by `X-Forwarded-Method` from a trusted proxy: only for gateways that always set it |
+//!
+//! A tenant may limit the checks for each of its apps (`limits.forward-auth-app`, off unless set): for the app
+//! whose `audience` is asked for, good token or not; where none is, for the app a good token is for. Beyond
+//! it the answer is 429, under `mode=strict` 403 with `X-Auth-Status: 429`, and `Retry-After` on both.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +28,9 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::actors::tokens::{Genuine, Needs, Verdict};
+use crate::domain::limits::{LimitMode, LimitName};
 use crate::http::gate::{self, FORWARD_AUTH, Gate, cookie_token};
+use crate::http::limited;
 use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -108,12 +114,12 @@ pub(super) fn routes() -> Routes<Gate> {
             .query("mode", "`strict`: never another status than 200, 401 and 403; the true one is in `X-Auth-Status`.")
             .query("preflight", "`allow` or `forwarded`: CORS preflights pass without identity.")
             .empty(200, "It may; `X-Auth-Subject`, `-Tenant`, `-Session`, `-Audience` and `-Scope` say whose it is.")
-            .problems(&[P::InsufficientScope]),
+            .problems(&[P::InsufficientScope, P::TooManyRequests]),
     )
 }
 
-/// `ANY /forward-auth`: 200 with who it is; 401 with a challenge; 403 `insufficient_scope`; 503 while
-/// revocations are unknown.
+/// `ANY /forward-auth`: 200 with who it is; 401 with a challenge; 403 `insufficient_scope`; 429 where the
+/// tenant limits its apps' checks; 503 while revocations are unknown.
 pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let asked = Asked::of(request.uri());
@@ -121,16 +127,48 @@ pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer 
         return Ok(Reply::empty(StatusCode::OK).no_store());
     }
     let token = token(&tenant, request.headers(), request.uri())?.ok_or(ProblemCode::MissingToken)?;
+    // Before anything is checked, if the app is known by then.
+    let told = admit(&gate, &tenant, asked.audience.as_deref().into_iter()).await?;
     match gate.tokens.check(&tenant, token, asked.needs()).await? {
-        Verdict::Good(genuine) => Ok(identity(&tenant, &genuine).ok_or(ProblemCode::Internal)?),
+        Verdict::Good(genuine) => {
+            let told = match &asked.audience {
+                Some(_) => told,
+                None => admit(&gate, &tenant, genuine.claims.aud.iter()).await?,
+            };
+            Ok(identity(&tenant, &genuine).ok_or(ProblemCode::Internal)?.with_headers(told))
+        }
         Verdict::Invalid => Err(ProblemCode::InvalidToken.into()),
         Verdict::InsufficientScope => Err(Problem::insufficient_scope(asked.scope.as_deref().unwrap_or_default())),
     }
 }
 
-/// A token seen before that is still good: answered at once, whole. Everything else is [`check`]'s.
+/// Counts a check for the first app that one of these audiences belongs to, where the tenant wants that.
+async fn admit(
+    gate: &Gate,
+    tenant: &TenantContext,
+    mut audiences: impl Iterator<Item = &str>,
+) -> Result<HeaderMap, Problem> {
+    if !is_limited(tenant) {
+        return Ok(HeaderMap::new());
+    }
+    match audiences.find_map(|audience| tenant.apps().iter().find(|app| app.audience == audience)) {
+        Some(app) => limited::admit_check(&gate.limits, tenant, app.id).await,
+        None => Ok(HeaderMap::new()),
+    }
+}
+
+/// Whether token checks are counted at all; a look into memory.
+fn is_limited(tenant: &TenantContext) -> bool {
+    tenant.policy().limits.get(LimitName::ForwardAuthApp).mode != LimitMode::Off
+}
+
+/// A token seen before that is still good: answered at once, whole. Everything else is [`check`]'s, and so is
+/// whatever must be counted.
 fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
     let tenant = gate::tenant_of_gateway(&gate.tenants, split_tenant(uri.path()).0).ok()?;
+    if is_limited(&tenant) {
+        return None;
+    }
     let token = token(&tenant, headers, uri).ok()??;
     let asked = Asked::of(uri);
     match gate.tokens.recall(&tenant, token, asked.needs())? {

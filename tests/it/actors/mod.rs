@@ -2,6 +2,7 @@
 
 mod directory;
 mod hasher;
+mod keyring;
 mod passivation;
 mod supervision;
 

@@ -14,6 +14,7 @@ mod messages;
 mod people;
 mod secrets;
 mod settings;
+mod signing_keys;
 mod tenants;
 
 use serde_json::json;

@@ -32,7 +32,7 @@ impl Story {
 
     fn ask(&self, lane: Lane) -> Send {
         let fresh = ChallengeId::random(self.nodes.draw());
-        Send { operation: self.nodes.operation(), fresh, key_id: "k".to_owned(), lane }
+        Send { operation: self.nodes.operation(), fresh, key_id: "k".to_owned(), lane, credential: None }
     }
 
     async fn send(&self, lane: Lane) -> SendVerdict {
@@ -47,7 +47,7 @@ impl Story {
     }
 
     async fn guess(&self, lane: Lane, wanted: Option<ChallengeId>) -> TryVerdict {
-        let guess = Guess { operation: self.nodes.operation(), lane, wanted };
+        let guess = Guess { operation: self.nodes.operation(), lane, wanted, credential: None };
         self.nodes.other.guess_code(self.tenant, &self.subject, &self.rules, &guess).await.unwrap()
     }
 
@@ -137,7 +137,8 @@ async fn a_repeated_call_gets_the_first_verdict(nodes: Nodes) {
     assert_eq!(other.send_code(tenant, subject, rules, &ask).await.unwrap(), sent);
     let SendVerdict::Send { challenge, .. } = sent else { panic!("not sent") };
 
-    let guess = Guess { operation: story.nodes.operation(), lane: STRANGERS, wanted: Some(challenge.id) };
+    let guess =
+        Guess { operation: story.nodes.operation(), lane: STRANGERS, wanted: Some(challenge.id), credential: None };
     let taken = one.guess_code(tenant, subject, rules, &guess).await.unwrap();
     assert!(matches!(&taken, TryVerdict::Compare(challenge) if challenge.tries[&STRANGERS] == 1));
     assert_eq!(other.guess_code(tenant, subject, rules, &guess).await.unwrap(), taken);
@@ -178,6 +179,32 @@ async fn fifteen_wrong_short_codes_end_strangers_guesses_for_the_day(nodes: Node
     assert!(matches!(story.guess(STRANGERS, None).await, TryVerdict::Ceiling(_)));
     story.nodes.clock.advance(24 * HOUR);
     assert_eq!(story.guess(STRANGERS, None).await, TryVerdict::NoChallenge);
+}
+
+async fn a_code_sent_after_a_password_ends_with_it(nodes: Nodes) {
+    let story = Story::new(nodes, Profile::Classic);
+    let send = async |credential| {
+        let ask = Send { credential: Some(credential), ..story.ask(STRANGERS) };
+        story.nodes.one.send_code(story.tenant, &story.subject, &story.rules, &ask).await.unwrap()
+    };
+    let guess = async |credential| {
+        let guess = Guess { operation: story.nodes.operation(), lane: STRANGERS, wanted: None, credential };
+        story.nodes.other.guess_code(story.tenant, &story.subject, &story.rules, &guess).await.unwrap()
+    };
+    let SendVerdict::Send { challenge: first, .. } = send(1).await else { panic!("not sent") };
+
+    for withdrawn in [Some(2), None] {
+        assert_eq!(guess(withdrawn).await, TryVerdict::NoChallenge);
+    }
+    assert!(matches!(send(1).await, SendVerdict::Cooling { challenge: Some(_), .. }));
+    let TryVerdict::Compare(own) = guess(Some(1)).await else { panic!("it still answers to its own") };
+    assert_eq!((own.id, own.credential, own.tries[&STRANGERS]), (first.id, Some(1), 1));
+
+    // At once: nobody waits with a code that is worth nothing.
+    let SendVerdict::Send { challenge: second, .. } = send(2).await else { panic!("not sent") };
+    assert_ne!(second.id, first.id);
+    assert_eq!(guess(Some(1)).await, TryVerdict::NoChallenge);
+    assert!(matches!(guess(Some(2)).await, TryVerdict::Compare(_)));
 }
 
 async fn a_right_answer_is_not_counted_as_wrong(nodes: Nodes) {
@@ -223,6 +250,7 @@ async fn tenants_owners_and_purposes_are_apart(nodes: Nodes) {
 }
 
 on_every_store!(
+    a_code_sent_after_a_password_ends_with_it,
     a_resend_waits_for_the_cooldown_and_carries_the_same_challenge,
     the_sixth_send_of_an_hour_and_the_eleventh_of_a_day_wait,
     a_code_dies_with_its_tries_or_its_time,

@@ -21,6 +21,7 @@ enum Step {
     GiveBack { node: usize },
     Guess { node: usize, lane: usize, named: usize, reply_lost: bool },
     Consume { node: usize, lane: usize, reply_lost: bool },
+    Withdraw,
     Wait { sevens: u64 },
     Flush,
 }
@@ -37,6 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(node, lane, named, reply_lost)| Step::Guess { node, lane, named, reply_lost }),
         3 => (0..2_usize, lane(), lost())
             .prop_map(|(node, lane, reply_lost)| Step::Consume { node, lane, reply_lost }),
+        1 => Just(Step::Withdraw),
         6 => sevens.prop_map(|sevens| Step::Wait { sevens }),
         1 => prop::bool::weighted(0.3).prop_map(|flush| if flush { Step::Flush } else { Step::Wait { sevens: 5 } }),
     ];
@@ -52,6 +54,8 @@ struct World<'a> {
     model: CodeBook,
     /// The last challenge sent.
     latest: Option<ChallengeId>,
+    /// The version of the password.
+    version: i64,
     /// The last send: its lane, and its moment in the store and in the model.
     booked: Option<(Lane, Timestamp, Timestamp)>,
     /// Guesses that were compared with the latest challenge by strangers.
@@ -61,7 +65,13 @@ struct World<'a> {
 impl World<'_> {
     async fn send(&mut self, node: usize, lane: Lane, calls: u32) {
         let fresh = ChallengeId::random(self.nodes.draw());
-        let ask = Send { operation: self.nodes.operation(), fresh, key_id: "k".to_owned(), lane };
+        let ask = Send {
+            operation: self.nodes.operation(),
+            fresh,
+            key_id: "k".to_owned(),
+            lane,
+            credential: Some(self.version),
+        };
         for _ in 0..calls {
             let now = self.nodes.clock.now();
             let store = self.nodes.node(node);
@@ -92,12 +102,13 @@ impl World<'_> {
             1 => Some(ChallengeId::random([0xee; 16])),
             _ => None,
         };
-        let guess = Guess { operation: self.nodes.operation(), lane, wanted };
+        let credential = Some(self.version);
+        let guess = Guess { operation: self.nodes.operation(), lane, wanted, credential };
         for call in 0..calls {
             let now = self.nodes.clock.now();
             let store = self.nodes.node(node);
             let taken = store.guess_code(self.tenant, &self.subject, &self.rules, &guess).await.unwrap();
-            let expected = self.model.guess(&self.rules, guess.operation, lane, wanted, now);
+            let expected = self.model.guess(&self.rules, guess.operation, lane, wanted, credential, now);
             assert_alike(&taken, &expected, "guess");
             if call == 0 && lane == Lane::Strangers && matches!(taken, TryVerdict::Compare(_)) {
                 self.compared += 1;
@@ -126,6 +137,7 @@ impl World<'_> {
                 self.guess(node, lanes[lane], named, calls(reply_lost)).await;
             }
             Step::Consume { node, lane, reply_lost } => self.consume(node, lanes[lane], calls(reply_lost)).await,
+            Step::Withdraw => self.version += 1,
             Step::Wait { sevens } => self.nodes.clock.advance(Duration::from_secs(7 * sevens)),
             Step::Flush => {
                 self.nodes.flush().await;
@@ -144,6 +156,7 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
         rules: CodeRules::of(&Policy::of(Profile::Classic), subject.purpose),
         model: CodeBook::default(),
         latest: None,
+        version: 1,
         booked: None,
         compared: 0,
     };

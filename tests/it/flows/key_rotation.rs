@@ -163,7 +163,7 @@ async fn another_algorithm_takes_over_without_a_failure(gateway: Gateway) {
 
     let with_next = jwks(door).await;
     assert!(verifies(&first, &with_next));
-    gateway.clock.advance(minutes(10));
+    gateway.clock.advance(minutes(15));
     rotate_due(&gateway, "moving").await;
     gateway
         .until(|| async {

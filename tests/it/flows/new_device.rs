@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{AWA, NEW_PASSWORD, PASSWORD, a_person, is_good, log_in, minutes, seconds, sign_in, wrong};
 use crate::harness::client::{Answer, Door};
-use crate::harness::gateway::{Gateway, on_every_back_end};
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
 on_every_back_end!(
     a_mailed_code_confirms_the_device_which_is_trusted_from_then_on,
@@ -14,6 +14,7 @@ on_every_back_end!(
     a_wrong_code_and_a_dead_one_are_told_apart,
     a_code_answers_its_own_challenge_only,
     a_code_for_one_person_is_wrong_for_another,
+    a_thief_with_password_and_mailbox_gains_nothing_by_a_code_from_before_the_owner_acted,
     strict_codes_have_three_tries,
     strict_tenants_trust_no_user_agent,
     the_device_cookie_has_a_plain_name_on_http_and_a_host_name_on_https,
@@ -139,6 +140,53 @@ async fn a_code_for_one_person_is_wrong_for_another(gateway: Gateway) {
 
     verify_otp(door, AWA, &bintas).await.refused(400, "invalid_code");
     verify_otp(door, binta, &awas).await.refused(400, "invalid_code");
+}
+
+/// The thief knew the password and reads the mail, so the code is right; the owner, or an admin, has acted
+/// since.
+async fn a_thief_with_password_and_mailbox_gains_nothing_by_a_code_from_before_the_owner_acted(gateway: Gateway) {
+    let door = gateway.classic();
+    for act in ["password change", "log-out everywhere", "end-sessions", "disable and enable"] {
+        let email = format!("{}@example.com", act.replace(' ', "."));
+        let owner = sign_in(door, &email, &a_person(door, &email).await).await;
+        log_in(door, &email, PASSWORD).await.expect(200);
+        let stolen = gateway.inbox.next_with(&email, "new device").await.code(6);
+        let id = door.get("/api/auth/me").bearer(&owner.access).await.expect(200)["id"].as_str().unwrap().to_owned();
+        let admin = async |deed: &str| {
+            let path = format!("/tenants/default/users/{id}/{deed}");
+            gateway.admin().post(&path, &json!({})).bearer(ROOT_KEY).await.expect(204);
+        };
+
+        let password = match act {
+            "password change" => {
+                let change = json!({"current_password": PASSWORD, "new_password": NEW_PASSWORD});
+                door.post("/api/auth/password/change", &change).bearer(&owner.access).await.expect(200);
+                NEW_PASSWORD
+            }
+            "log-out everywhere" => {
+                door.call(http::Method::POST, "/api/auth/logout?all=true").bearer(&owner.access).await.expect(200);
+                PASSWORD
+            }
+            "end-sessions" => {
+                admin("end-sessions").await;
+                PASSWORD
+            }
+            _ => {
+                admin("disable").await;
+                verify_otp(door, &email, &stolen).await.refused(400, "code_expired");
+                admin("enable").await;
+                PASSWORD
+            }
+        };
+
+        verify_otp(door, &email, &stolen).await.refused(400, "code_expired");
+        // Nor is it sent again: what is asked for from now on is another code, and nobody waits for it.
+        log_in(door, &email, password).await.expect(200);
+        let fresh = gateway.inbox.next_with(&email, "new device").await.code(6);
+        assert_ne!(fresh, stolen, "{act}");
+        let answer = verify_otp(door, &email, &fresh).await.expect(200);
+        assert!(is_good(door, &answer.word("token")).await, "{act}");
+    }
 }
 
 async fn strict_codes_have_three_tries(gateway: Gateway) {

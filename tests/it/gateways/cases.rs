@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{DESK, RIVAL, SHOP, World};
-use crate::harness::node::POLL;
+use crate::harness::node::{PATIENCE, POLL};
 
 /// A revoked session may pass this long.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
@@ -125,6 +125,37 @@ pub(super) async fn a_revoked_session_is_refused(world: &World) {
         }
     };
     assert!(tokio::time::timeout(REVOKED_WITHIN, refused).await.is_ok(), "still passes after a second");
+}
+
+pub(super) async fn an_app_over_its_limit_is_refused_and_no_other(world: &World) {
+    let (person, clerk) = (world.customer().await, world.clerk().await);
+    let limit = ["quota=5", "window=3600", "mode=enforce"].map(|set| format!("limits.forward-auth-app.{set}"));
+    let command: Vec<_> = ["tenant", "set", "acme"].into_iter().chain(limit.iter().map(String::as_str)).collect();
+    world.node.command(&command);
+
+    if world.kind.checks_offline() {
+        // Nobody is asked, so nobody counts.
+        for _ in 0..10 {
+            assert_eq!(world.get_with(SHOP, &person.token).await.status, 200);
+        }
+        return;
+    }
+    let refused = async {
+        loop {
+            let answer = world.get_with(SHOP, &person.token).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is never refused");
+    assert!(matches!(refused.status, 403 | 429), "{refused:?}");
+    let before = world.requests();
+    for _ in 0..5 {
+        assert_eq!(world.get_with(SHOP, &person.token).await.status, refused.status);
+    }
+    assert_eq!(world.requests(), before);
+    assert_eq!(world.get_with(DESK, &clerk.token).await.status, 200);
 }
 
 pub(super) async fn without_guichet_nothing_passes(world: &World) {

@@ -6,11 +6,13 @@
 //! ```
 //!
 //! One list of cases, one test for each gateway and case: what an integrator relies on, and what an
-//! attacker tries. A gateway whose program is missing fails its tests where `CI=true`.
+//! attacker tries. A gateway whose program is missing fails its tests where `CI=true`. `rotation` changes
+//! keys under load.
 
 mod app;
 mod cases;
 mod recipes;
+mod rotation;
 mod world;
 
 use world::World;
@@ -47,6 +49,7 @@ through_every_gateway!(
     identity_headers_of_a_client_never_arrive,
     a_token_of_another_tenant_is_refused_whatever_the_client_says,
     a_revoked_session_is_refused,
+    an_app_over_its_limit_is_refused_and_no_other,
     without_guichet_nothing_passes,
     a_websocket_passes_with_a_token_and_only_with_one,
     a_cors_preflight_reaches_the_app,

@@ -20,7 +20,7 @@ use crate::harness::databases::{SETTINGS, changed};
 use crate::harness::node::{Node, Settings};
 
 /// What guichet is reached under: the issuer that recipes name.
-const PLATFORM: &str = "https://id.example.com";
+pub(super) const PLATFORM: &str = "https://id.example.com";
 
 /// The hosts of the two apps, their audiences less the scheme.
 pub(super) const SHOP: &str = "shop.example.com";

@@ -127,5 +127,5 @@ pub(crate) use on_every_database;
 /// What the audit log says of a change that a test makes behind the gateway's back.
 pub(crate) fn changed(tenant: TenantId) -> Event {
     let at = guichet::clock::Clock::system().now();
-    Event { tenant, account: None, kind: EventKind::AuthzChange, at, cause: None, key: None }
+    Event { tenant, account: None, kind: EventKind::AuthzChange, at, cause: None, key: None, subject: None }
 }

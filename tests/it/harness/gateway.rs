@@ -50,19 +50,31 @@ pub(crate) struct BackEnd {
     database: TestDatabase,
     redis: Option<(String, String)>,
     folder: TempDir,
+    clock: Clock,
 }
 
 impl BackEnd {
     /// SQLite and the in-process store.
     pub(crate) fn embedded() -> Self {
-        Self { database: TestDatabase::sqlite(), redis: None, folder: tempfile::tempdir().unwrap() }
+        Self {
+            database: TestDatabase::sqlite(),
+            redis: None,
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::system(),
+        }
     }
 
     /// PostgreSQL and Redis, where there are such.
     pub(crate) async fn shared() -> Option<Self> {
         let url = redis::shared_url()?;
         let database = TestDatabase::postgres().await?;
-        Some(Self { database, redis: Some((url, redis::fresh_prefix())), folder: tempfile::tempdir().unwrap() })
+        let folder = tempfile::tempdir().unwrap();
+        Some(Self { database, redis: Some((url, redis::fresh_prefix())), folder, clock: Clock::system() })
+    }
+
+    /// With another clock for the gateway.
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Tells one story on it, and takes everything away afterwards, whether or not it held.
@@ -73,7 +85,7 @@ impl BackEnd {
         let storage = self.database.storage().await;
         tenants(&storage).await;
         storage.close().await;
-        let gateway = Gateway::start(self.config(), self.database.target.clone()).await;
+        let gateway = Gateway::start(self.config(), self.database.target.clone(), self.clock.clone()).await;
         let outcome = tokio::spawn(story(gateway)).await;
         if let Some((url, prefix)) = &self.redis {
             redis::flush(url, prefix).await;
@@ -155,9 +167,9 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    async fn start(config: Config, target: Target) -> Self {
+    async fn start(config: Config, target: Target, clock: Clock) -> Self {
         logs();
-        let (clock, inbox) = (Clock::system(), Inbox::default());
+        let inbox = Inbox::default();
         let app = start(&config, &clock, &inbox).await;
         Self { clock, inbox, app, config, target, clients: Mutex::default() }
     }

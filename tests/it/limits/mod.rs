@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod callers;
+mod checks;
 mod exact;
 mod outage;
 mod refusals;

@@ -120,7 +120,7 @@ async fn of_twenty_thousand_refusals_redis_sees_less_than_one_in_a_hundred() {
     assert!(calls.saturating_sub(admitted) < 200, "{calls} calls for {admitted} admissions and {refused} refusals");
 }
 
-async fn scripts_run(url: &str) -> u64 {
+pub(super) async fn scripts_run(url: &str) -> u64 {
     let mut link = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut link).await.unwrap();
     let calls = |name: &str| {

@@ -6,6 +6,7 @@ mod administration;
 mod attempts;
 mod codes;
 mod crash;
+mod keys;
 mod outage;
 mod refusals;
 mod start_stop;

@@ -35,6 +35,30 @@ async fn twenty_parallel_refreshes_of_one_token_give_one_successor() {
     .await;
 }
 
+/// The connection broke after the token was replaced; the app asks again, and another node answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_refresh_logs_nobody_out_on_whichever_node_it_is_asked_for_again() {
+    Cluster::run(alike, |cluster| async move {
+        let [one, other] = &cluster.nodes;
+        let owner = Person::register(one, "awa@example.com").await;
+        let mut token = owner.log_in(one, PASSWORD).await.must_be(200).text("refresh_token");
+        for _ in 0..3 {
+            let refresh = json!({ "refresh_token": token });
+            let lost = one.post("/api/auth/refresh", &refresh).await.must_be(200).text("refresh_token");
+
+            let again = other.post("/api/auth/refresh", &refresh).await.must_be(200);
+
+            assert_eq!(again.text("refresh_token"), lost);
+            for node in [one, other] {
+                node.get("/forward-auth", &again.text("token")).await.must_be(200);
+            }
+            token = lost;
+        }
+        assert_eq!(number(&cluster.database, "SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL").await, 0);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_logs_out_on_one_node_is_refused_on_the_other() {
     Cluster::run(alike, |cluster| async move {
@@ -51,10 +75,10 @@ async fn who_logs_out_on_one_node_is_refused_on_the_other() {
 }
 
 /// How soon every node must know of the end of a session.
-const NEWS: Duration = Duration::from_secs(1);
+pub(super) const NEWS: Duration = Duration::from_secs(1);
 
 /// Asks as a gateway does until the token is refused; how long that took.
-async fn refused_after(node: &Node, token: &str) -> Duration {
+pub(super) async fn refused_after(node: &Node, token: &str) -> Duration {
     let since = Instant::now();
     loop {
         match node.get("/forward-auth", token).await.status {

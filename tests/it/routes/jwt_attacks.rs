@@ -22,6 +22,10 @@ on_every_back_end!(
     what_the_tenants_key_signs_is_believed,
     alg_none_in_four_spellings,
     hs256_signed_with_the_public_key,
+    an_algorithm_that_is_not_the_keys_own,
+    a_malleated_twin_ends_with_its_session,
+    other_spellings_of_the_same_bytes,
+    more_or_fewer_parts_than_three,
     an_embedded_jwk,
     a_jku_or_x5u_is_never_fetched,
     a_kid_that_is_a_path_a_query_or_ten_kilobytes,
@@ -144,6 +148,67 @@ async fn hs256_signed_with_the_public_key(gateway: Gateway) {
             let tag = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
             attacker.fails_with(&format!("{message}.{tag}")).await;
         }
+    }
+}
+
+async fn an_algorithm_that_is_not_the_keys_own(gateway: Gateway) {
+    let attacker = Attacker::of(&gateway).await;
+    for alg in ["ES384", "ES512", "ES256K", "EdDSA", "RS256", "PS256", "HS256", "es256", "ES256 "] {
+        attacker.fails_with(&attacker.with_header(|header| header["alg"] = json!(alg))).await;
+    }
+    for alg in [json!(null), json!(["ES256"]), json!(256)] {
+        attacker.fails_with(&attacker.with_header(|header| header["alg"] = alg)).await;
+    }
+    attacker.fails_with(&attacker.with_header(|header| drop(header.as_object_mut().unwrap().remove("alg")))).await;
+}
+
+/// (r, n−s) is as valid as (r, s), so a list of revoked texts would miss it.
+async fn a_malleated_twin_ends_with_its_session(gateway: Gateway) {
+    let attacker = Attacker::of(&gateway).await;
+    let (door, twin) = (attacker.door, malleated(&attacker.token));
+    assert_ne!(twin, attacker.token);
+    // Remembered as good before its end, and not.
+    for _ in 0..2 {
+        door.get("/forward-auth").bearer(&twin).await.expect(200);
+    }
+
+    door.call(http::Method::POST, "/api/auth/logout").bearer(&attacker.token).await.expect(200);
+
+    attacker.fails_with(&twin).await;
+    attacker.fails_with(&attacker.token).await;
+    attacker.fails_with(&malleated(&twin)).await;
+}
+
+async fn other_spellings_of_the_same_bytes(gateway: Gateway) {
+    let attacker = Attacker::of(&gateway).await;
+    let (message, signature) = attacker.token.rsplit_once('.').unwrap();
+    // 64 bytes leave four bits of the last character unused: three more letters would mean the same.
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let last = alphabet.find(signature.chars().last().unwrap()).unwrap();
+    for unused in 1..16 {
+        let other = &alphabet[last + unused..=last + unused];
+        attacker.fails_with(&format!("{message}.{}{other}", &signature[..signature.len() - 1])).await;
+    }
+    for padded in [format!("{}=", attacker.token), format!("{}==", attacker.token)] {
+        attacker.fails_with(&padded).await;
+    }
+}
+
+async fn more_or_fewer_parts_than_three(gateway: Gateway) {
+    let attacker = Attacker::of(&gateway).await;
+    let parts: Vec<_> = attacker.token.split('.').collect();
+    for token in [
+        parts[0].to_owned(),
+        parts[..2].join("."),
+        format!("{}.", attacker.token),
+        format!(".{}", attacker.token),
+        format!("{}.{}", attacker.token, parts[2]),
+        // As an encrypted one has (RFC 7516).
+        format!("{}..{}.{}.{}", parts[0], parts[1], parts[2], parts[2]),
+        "..".to_owned(),
+        format!("{}..{}", parts[0], parts[2]),
+    ] {
+        attacker.fails_with(&token).await;
     }
 }
 

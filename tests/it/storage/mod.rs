@@ -53,7 +53,7 @@ fn silent(now: Timestamp) -> Notes<'static> {
 }
 
 fn event(tenant: TenantId, account: AccountId, kind: EventKind) -> Event {
-    Event { tenant, account: Some(account), kind, at: T0, cause: None, key: None }
+    Event { tenant, account: Some(account), kind, at: T0, cause: None, key: None, subject: None }
 }
 
 fn message(tenant: TenantId, to: &str) -> Message {

@@ -273,7 +273,26 @@ async fn no_session_opens_on_a_password_that_was_changed(storage: Storage) {
     assert!(matches!(before, Opened::Opened { .. }), "{before:?}");
     assert_eq!(after, Opened::Stale);
     assert_eq!(storage.sessions().list(tenant, account.id, T0).await.unwrap(), []);
-    assert!(matches!(open_with(&storage, &session(&account, T0), Some(2)).await, Opened::Opened { .. }));
+    let version = version(&storage, &account).await;
+    assert!(matches!(open_with(&storage, &session(&account, T0), Some(version)).await, Opened::Opened { .. }));
+}
+
+/// What a password opens now.
+async fn version(storage: &Storage, account: &Account) -> i64 {
+    let found = storage.accounts().find_with_credential(account.tenant, account.id).await.unwrap();
+    found.and_then(|(_, credential)| credential).unwrap().version
+}
+
+async fn no_session_opens_on_a_password_that_was_compared_before_all_of_them_were_ended(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let compared = version(&storage, &account).await;
+
+    storage.sessions().end_all(tenant, account.id, None, EndCause::Admin, &silent(T0)).await.unwrap();
+
+    assert_eq!(open_with(&storage, &session(&account, T0), Some(compared)).await, Opened::Stale);
+    let since = version(&storage, &account).await;
+    assert!(matches!(open_with(&storage, &session(&account, T0), Some(since)).await, Opened::Opened { .. }));
 }
 
 async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Storage) {
@@ -336,6 +355,7 @@ on_every_database!(
     no_session_opens_for_an_account_that_is_gone_or_disabled,
     no_session_opens_on_a_device_that_was_forgotten,
     no_session_opens_on_a_password_that_was_changed,
+    no_session_opens_on_a_password_that_was_compared_before_all_of_them_were_ended,
     every_device_becomes_trusted_with_the_session_or_none_does,
     sweeping_removes_what_is_over_and_keeps_what_matters,
 );

@@ -8,11 +8,12 @@ use guichet::domain::time::Timestamp;
 use guichet::storage::{SigningKey, Storage};
 
 use super::{T0, a_tenant, race};
-use crate::harness::databases::on_every_database;
+use crate::harness::databases::{changed, on_every_database};
 
 on_every_database!(
     of_many_nodes_that_make_a_tenants_first_key_one_wins,
     of_many_nodes_that_promote_the_next_key_one_does,
+    of_many_that_drop_compromised_keys_at_once_one_does_and_a_key_still_signs,
     a_key_that_is_gone_has_lost_its_secret_and_is_swept_later,
     a_turn_may_come_sooner_and_never_later,
     a_change_is_seen_by_whoever_asks_from_before_it,
@@ -67,14 +68,14 @@ async fn of_many_nodes_that_promote_the_next_key_one_does(storage: Storage) {
     storage.signing_keys().insert(&key(tenant, "a", KeyState::Active)).await.unwrap();
     storage.signing_keys().insert(&key(other, "b", KeyState::Active)).await.unwrap();
     storage.signing_keys().insert(&key(tenant, "n", KeyState::Next)).await.unwrap();
-    assert!(!storage.signing_keys().promote(other, "n", LATER, LATER).await.unwrap());
+    assert!(!storage.signing_keys().promote(other, "n", LATER, LATER, &[]).await.unwrap());
     let nodes = storage.clone();
 
     let promoted = race(
         20,
         move |_| {
             let storage = nodes.clone();
-            async move { storage.signing_keys().promote(tenant, "n", LATER, LATER).await.unwrap() }
+            async move { storage.signing_keys().promote(tenant, "n", LATER, LATER, &[]).await.unwrap() }
         },
         |promoted| *promoted,
     )
@@ -86,6 +87,38 @@ async fn of_many_nodes_that_promote_the_next_key_one_does(storage: Storage) {
     assert_eq!(states(&storage, other).await, [("b".to_owned(), KeyState::Active)]);
     let all = storage.signing_keys().standings().await.unwrap();
     assert_eq!(all.iter().filter(|(of, _)| *of == tenant).count(), 2);
+}
+
+async fn of_many_that_drop_compromised_keys_at_once_one_does_and_a_key_still_signs(storage: Storage) {
+    let (tenant, other) = (a_tenant(&storage, "one").await, a_tenant(&storage, "other").await);
+    for (kid, state) in [("a", KeyState::Active), ("n", KeyState::Next)] {
+        storage.signing_keys().insert(&key(tenant, kid, state)).await.unwrap();
+    }
+    storage.signing_keys().promote(tenant, "n", LATER, LATER, &[]).await.unwrap();
+    storage.signing_keys().insert(&key(tenant, "m", KeyState::Next)).await.unwrap();
+    storage.signing_keys().insert(&key(other, "b", KeyState::Active)).await.unwrap();
+    let by = changed(tenant);
+    assert_eq!(storage.signing_keys().replace_compromised(tenant, "a", LATER, &by).await.unwrap(), None);
+    let nodes = storage.clone();
+
+    let dropped = race(
+        20,
+        move |_| {
+            let (storage, by) = (nodes.clone(), by.clone());
+            async move { storage.signing_keys().replace_compromised(tenant, "m", LATER, &by).await.unwrap() }
+        },
+        Option::is_some,
+    )
+    .await;
+
+    assert_eq!(dropped, 1);
+    assert_eq!(states(&storage, tenant).await, [("m".to_owned(), KeyState::Active)]);
+    assert_eq!(states(&storage, other).await, [("b".to_owned(), KeyState::Active)]);
+    let log = storage.audit().page(tenant, None, 10).await.unwrap();
+    let mut told: Vec<_> = log.into_iter().map(|entry| (entry.cause.unwrap(), entry.subject.unwrap())).collect();
+    told.sort();
+    let of = |cause: &str, kid: &str| (cause.to_owned(), kid.to_owned());
+    assert_eq!(told, [of("key_activated", "m"), of("key_compromised", "a"), of("key_compromised", "n")]);
 }
 
 async fn a_key_that_is_gone_has_lost_its_secret_and_is_swept_later(storage: Storage) {
@@ -110,9 +143,9 @@ async fn a_turn_may_come_sooner_and_never_later(storage: Storage) {
     storage.signing_keys().insert(&key(tenant, "n", KeyState::Next)).await.unwrap();
     let turn = async || storage.signing_keys().standings_of(tenant).await.unwrap()[0].active_from;
 
-    storage.signing_keys().hasten(tenant, "n", LATER + Duration::from_secs(1), T0).await.unwrap();
+    storage.signing_keys().hasten(tenant, "n", LATER + Duration::from_secs(1), T0, &[]).await.unwrap();
     assert_eq!(turn().await, LATER);
-    storage.signing_keys().hasten(tenant, "n", T0, T0).await.unwrap();
+    storage.signing_keys().hasten(tenant, "n", T0, T0, &[]).await.unwrap();
     assert_eq!(turn().await, T0);
 }
 

@@ -50,12 +50,14 @@ pub(super) struct EventView {
     /// With which admin key; null where the person did it, or the root key.
     #[schemars(with = "Option<String>")]
     key: Option<KeyId>,
+    /// To what, where that is no account: a signing key by its `kid`.
+    subject: Option<String>,
 }
 
 impl From<AuditEntry> for EventView {
     fn from(entry: AuditEntry) -> Self {
-        let AuditEntry { sequence, account, kind, at, cause, key } = entry;
-        Self { sequence, kind: kind.as_str(), at: at.to_rfc3339(), account, cause, key }
+        let AuditEntry { sequence, account, kind, at, cause, key, subject } = entry;
+        Self { sequence, kind: kind.as_str(), at: at.to_rfc3339(), account, cause, key, subject }
     }
 }
 

@@ -12,6 +12,7 @@ mod locks;
 mod messages;
 pub mod page;
 mod settings;
+mod signing_keys;
 mod templates;
 mod tenants;
 mod users;
@@ -33,6 +34,7 @@ pub fn api() -> Routes<Desk> {
         .merge(tenants::routes())
         .merge(settings::routes())
         .merge(keys::routes())
+        .merge(signing_keys::routes())
         .merge(apps::routes())
         .merge(users::routes())
         .merge(locks::routes())
