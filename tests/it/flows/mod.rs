@@ -13,6 +13,7 @@ mod contact_change;
 mod cross_origin;
 mod drain_and_restart;
 mod email_sign_in;
+mod erasure;
 mod key_rotation;
 mod locales;
 mod lockout;
