@@ -18,6 +18,7 @@ mod key_rotation;
 mod locales;
 mod lockout;
 mod new_device;
+mod new_device_notice;
 mod own_words;
 mod password_change;
 mod password_reset;
