@@ -1,8 +1,9 @@
 //! What sending costs: asked before a message is written, given back if it cannot be.
 //!
 //! ```text
-//!   codes::issue ─► Budget::book ─┬─► the tenant's ceilings: one script, all or none
-//!                                 └─► the recipient's day over all tenants, in a slot of its own
+//!   codes::issue ──► Budget::book ─┬─► the tenant's ceilings: one script, all or none
+//!                                  └─► the recipient's day over all tenants, in a slot of its own
+//!   senders, next ─► book_again ───► the tenant's ceilings: another provider is about to charge
 //! ```
 //!
 //! The rules, and what a caller sees of them, are told in [`crate::domain::budget`]. Nothing here
@@ -69,7 +70,8 @@ pub(super) enum Booked {
 /// What was taken for a message.
 pub(super) struct Receipt {
     spend: Option<Spend>,
-    recipient: RecipientCount,
+    /// None for a message that its recipient's day has counted already.
+    recipient: Option<RecipientCount>,
 }
 
 impl Budget {
@@ -105,7 +107,7 @@ impl Budget {
         };
         let counted = self.ephemeral.count_recipient(&recipient).await;
         if let Ok(MailVerdict::Allowed) = counted {
-            return Ok(Booked::Taken(Receipt { spend, recipient }));
+            return Ok(Booked::Taken(Receipt { spend, recipient: Some(recipient) }));
         }
         if let Some(spend) = &spend {
             self.ephemeral.give_back_budget(outgoing.tenant.id(), spend).await?;
@@ -115,12 +117,26 @@ impl Budget {
         Ok(Booked::Withheld)
     }
 
-    /// Gives back what was taken for a message that could not be written.
+    /// Takes a text message that one sender may have charged for once more, for the next sender. Only
+    /// what it costs counts again: neither who asked nor what its number shares with others has changed.
+    pub(super) async fn book_again(&self, tenant: &TenantContext, to: &Contact) -> Result<Booked, Failure> {
+        let Contact::Phone(number) = to else { return Ok(Booked::Taken(Receipt { spend: None, recipient: None })) };
+        let spend = self.spend(&Outgoing { tenant, to, proven: true, client: None }, number);
+        if !self.take(tenant, &spend).await? {
+            return Ok(Booked::Withheld);
+        }
+        Ok(Booked::Taken(Receipt { spend: Some(spend), recipient: None }))
+    }
+
+    /// Gives back what was taken for a message that could not be written, or that nobody took.
     pub(super) async fn give_back(&self, tenant: &TenantContext, receipt: &Receipt) -> Result<(), Failure> {
         if let Some(spend) = &receipt.spend {
             self.ephemeral.give_back_budget(tenant.id(), spend).await?;
         }
-        Ok(self.ephemeral.give_back_recipient(&receipt.recipient).await?)
+        if let Some(recipient) = &receipt.recipient {
+            self.ephemeral.give_back_recipient(recipient).await?;
+        }
+        Ok(())
     }
 
     /// A code to a number that no account has came back.

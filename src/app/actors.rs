@@ -64,7 +64,23 @@ impl Actors {
         let node = NodeId::random(entropy.bytes());
         let credentials = Credentials::new(Sealer::new(master), clock.clone(), entropy.clone());
         let maker = maker(config, credentials, clock.clone());
-        let postal = Postal { stores, tenants, digests: &digests, maker: maker.clone(), node, tree: &tree };
+        let budget = Budget {
+            ephemeral: Arc::clone(ephemeral),
+            digests: Arc::clone(&digests),
+            entropy: entropy.clone(),
+            clock: clock.clone(),
+            auditor: auditor.clone(),
+            sms_stopped: config.delivery.sms_stopped,
+        };
+        let postal = Postal {
+            stores,
+            tenants,
+            digests: &digests,
+            maker: maker.clone(),
+            budget: budget.clone(),
+            node,
+            tree: &tree,
+        };
         let postman = post_office(config, world, postal)?;
         let limits = Limits::new(Arc::clone(ephemeral), clock.clone(), Ceilings::new(config.limits.by_name()));
         let revocations = Revocations::new(storage.clone(), Arc::clone(ephemeral), clock.clone());
@@ -85,14 +101,6 @@ impl Actors {
             entropy: entropy.clone(),
             birth: Birth { node, lease: config.delivery.lease },
             deadline: ask_timeout,
-        };
-        let budget = Budget {
-            ephemeral: Arc::clone(ephemeral),
-            digests: Arc::clone(&digests),
-            entropy: entropy.clone(),
-            clock: clock.clone(),
-            auditor: auditor.clone(),
-            sms_stopped: config.delivery.sms_stopped,
         };
         let deps = Deps {
             clock: clock.clone(),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 use super::{StartError, World, internal};
+use crate::actors::budget::Budget;
 use crate::actors::credentials::Credentials;
 use crate::actors::hasher::{Hasher, HasherLimits};
 use crate::actors::senders::{Maker, Offered, Office, Platform, Postman, Renderer, Transports};
@@ -219,6 +220,7 @@ pub(super) struct Postal<'a> {
     pub(super) tenants: &'a Tenants,
     pub(super) digests: &'a Arc<Digests>,
     pub(super) maker: Maker,
+    pub(super) budget: Budget,
     pub(super) node: NodeId,
     pub(super) tree: &'a Tree,
 }
@@ -232,6 +234,7 @@ pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) ->
         ephemeral: Arc::clone(&postal.stores.ephemeral),
         renderer: Renderer { digests, templates: Templates::new()?, tenants },
         transports,
+        budget: postal.budget,
         clock: world.clock.clone(),
         entropy: world.entropy.clone(),
         node: postal.node,

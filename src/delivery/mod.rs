@@ -79,6 +79,21 @@ pub struct Receipt {
     pub reference: Option<String>,
 }
 
+impl Receipt {
+    /// Longest reference that is believed to be one.
+    pub const MAX_REFERENCE: usize = 200;
+
+    /// With what the other side calls the message, if that is a name: up to 200 visible ASCII characters
+    /// and no space. Text could repeat what it was told in confidence, and is not kept.
+    #[must_use]
+    pub fn named(reference: Option<String>) -> Self {
+        let is_name = |text: &String| {
+            (1..=Self::MAX_REFERENCE).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        Self { reference: reference.filter(is_name) }
+    }
+}
+
 /// How far a send came; the words of the admin API's `…/test` answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {

@@ -21,8 +21,9 @@
 //!
 //! **Counting.** Windows slide in buckets (five minutes of an hour, an hour of a day). A bucket
 //! counts until all of it has left the window, so no window whatsoever holds more than its ceiling.
-//! Money is counted in millionths of the currency, in integers. A code is paid for once: what a
-//! second sender charges after the first one's refusal is not counted here.
+//! Money is counted in millionths of the currency, in integers. A code is paid for as it is written,
+//! and once more for every sender that it goes to after one that may have charged for it: taken, then
+//! reported undelivered. A refusal costs nothing, and neither does the sender after it.
 //!
 //! **The verified share** counts unproven numbers only, or a tenant's own customers would hide an
 //! attack on it. A send is judged once it is five minutes old and its person had time to answer;

@@ -75,6 +75,12 @@ impl DeliveryState {
         self >= Self::Accepted && news > self
     }
 
+    /// May its sender have charged for it? Not for what it certainly has not taken.
+    #[must_use]
+    pub fn may_have_cost(self) -> bool {
+        self >= Self::Unknown
+    }
+
     /// May this sender be asked again for the same message? Only if it certainly has not taken it and
     /// did not say never.
     #[must_use]
@@ -122,6 +128,14 @@ mod tests {
         for (known, news, believed) in cases {
             assert_eq!(known.yields_to(news), believed, "{known:?} -> {news:?}");
         }
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_taken_cost_nothing() {
+        use DeliveryState::{Refused, Skipped, Temporary};
+        let free: Vec<_> = DeliveryState::ALL.into_iter().filter(|state| !state.may_have_cost()).collect();
+
+        assert_eq!(free, [Skipped, Refused, Temporary]);
     }
 
     #[test]

@@ -77,9 +77,62 @@ pub fn standing(found: Option<&KnownDevice>, trusts_user_agent: bool, address_pr
     }
 }
 
+/// A client's `User-Agent` in words of ours: browser and system, as far as they are known. Whatever else
+/// it says is a stranger's text, and has no place in a mail.
+#[must_use]
+pub fn described(user_agent: &str) -> Option<String> {
+    // Each names those after it too.
+    const BROWSERS: [(&str, &str); 10] = [
+        ("SamsungBrowser/", "Samsung Internet"),
+        ("OPR/", "Opera"),
+        ("Opera", "Opera"),
+        ("Edg", "Edge"),
+        ("FxiOS/", "Firefox"),
+        ("Firefox/", "Firefox"),
+        ("CriOS/", "Chrome"),
+        ("Chrome/", "Chrome"),
+        ("okhttp/", "an app"),
+        ("Safari/", "Safari"),
+    ];
+    const SYSTEMS: [(&str, &str); 6] = [
+        ("Android", "Android"),
+        ("iPhone", "iOS"),
+        ("iPad", "iPadOS"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let first = |known: &[(&str, &'static str)]| {
+        known.iter().find(|(part, _)| user_agent.contains(part)).map(|(_, word)| *word)
+    };
+    let words: Vec<_> = [first(&BROWSERS), first(&SYSTEMS)].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_described_in_our_words_alone() {
+        let galaxy = "Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) \
+                      SamsungBrowser/23.0 Chrome/115.0.0.0 Mobile Safari/537.36";
+        let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                      Version/17.0 Mobile/15E148 Safari/604.1";
+        for (agent, expected) in [
+            (galaxy, Some("Samsung Internet, Android")),
+            (iphone, Some("Safari, iOS")),
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0",
+                Some("Firefox, Windows"),
+            ),
+            ("Firefox/1 call https://evil.example now", Some("Firefox")),
+            ("win a prize at https://evil.example", None),
+            ("", None),
+        ] {
+            assert_eq!(described(agent).as_deref(), expected, "{agent}");
+        }
+    }
 
     fn device(kind: DeviceKind) -> KnownDevice {
         KnownDevice { id: DeviceId::random([1; 16]), kind, trusted_from: Some("192.0.2.0/24".to_owned()) }

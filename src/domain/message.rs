@@ -95,6 +95,15 @@ pub enum Content {
         /// Who asked; the contact is not theirs yet, so erasing them finds the row by this.
         account: AccountId,
     },
+    /// A device that the account did not know is trusted now; told where its proof did not come from.
+    NewDevice {
+        /// What it is, in words of ours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+        /// The network it came from: a prefix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<String>,
+    },
     /// Another contact has taken an old one's place; told to both.
     ContactChanged {
         /// Whose; the old contact leads to nobody any more, so erasing them finds the row by this.
@@ -117,6 +126,7 @@ impl Content {
             Self::TokenReuse => "token_reuse",
             Self::Invitation(_) => "invitation",
             Self::ContactChangeCode { .. } => "contact_change_code",
+            Self::NewDevice { .. } => "new_device",
             Self::ContactChanged { .. } => "contact_changed",
         }
     }

@@ -6,6 +6,7 @@
 
 use sqlx::types::Uuid;
 
+use super::deliveries;
 use super::devices::{self, NewDevice};
 use super::engine::{Database, Text, Tx};
 use super::error::StorageError;
@@ -81,14 +82,22 @@ const REHASH: &str = "
     UPDATE credentials SET password_hash = $4
      WHERE tenant_id = $1 AND account_id = $2 AND password_hash = $3";
 
-/// To every contact it has, and to every contact that a change names with the account: the one before
-/// it, and the one that was never confirmed. `$3` is the account's id as the messages spell it.
-const DELETE_MESSAGES: &str = "
-    DELETE FROM outbox
-     WHERE tenant_id = $1
-       AND ((kind, recipient) IN (SELECT kind, value FROM contacts WHERE tenant_id = $1 AND account_id = $2)
-            OR (kind, recipient) IN (SELECT kind, recipient FROM outbox
-                                      WHERE tenant_id = $1 AND CAST(content AS TEXT) LIKE $3))";
+/// Every contact it has, and every contact that a change names with the account: the one before it, and
+/// the one that was never confirmed, unless that is somebody else's. `$3` is the account's id as the
+/// messages spell it.
+const CONTACTS_EVER: &str = "
+    SELECT kind, value FROM contacts WHERE tenant_id = $1 AND account_id = $2
+    UNION
+    SELECT o.kind, o.recipient FROM outbox o
+     WHERE o.tenant_id = $1 AND CAST(o.content AS TEXT) LIKE $3
+       AND NOT EXISTS (SELECT 1 FROM contacts c
+                        WHERE c.tenant_id = o.tenant_id AND c.kind = o.kind AND c.value = o.recipient
+                          AND c.account_id <> $2)";
+
+const DELETE_MESSAGES_TO: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND kind = $2 AND recipient = $3";
+
+/// Those that went to somebody else for it.
+const DELETE_MESSAGES_OF: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND CAST(content AS TEXT) LIKE $2";
 
 const SET_DISABLED: &str = "UPDATE accounts SET disabled = $3 WHERE tenant_id = $1 AND id = $2 AND disabled <> $3";
 
@@ -390,7 +399,8 @@ impl Accounts<'_> {
         Ok(execute!(self.db.write(), REHASH, tenant.uuid(), id.uuid(), old, new)? == 1)
     }
 
-    /// Deletes everything of the person but the audit log's ids; its open sessions are revoked.
+    /// Deletes everything of the person but the audit log's ids; its open sessions are revoked. The
+    /// delivery log forgets whatever was sent to a contact of theirs, which it knows by `digest` alone.
     /// `false` if there was no such account.
     pub async fn erase(
         &self,
@@ -398,13 +408,22 @@ impl Accounts<'_> {
         id: AccountId,
         now: Timestamp,
         events: &[Event],
+        digest: impl Fn(&Contact) -> [u8; 32],
     ) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
         if !lock(&mut tx, tenant, id).await? {
             return Ok(false);
         }
         sessions::revoke_all(&mut tx, tenant, id, now).await?;
-        execute!(tx.on(), DELETE_MESSAGES, tenant.uuid(), id.uuid(), format!("%{id}%"))?;
+        let named = format!("%{id}%");
+        let ever = fetch_all!(tx.on(), (String, String), CONTACTS_EVER, tenant.uuid(), id.uuid(), named.as_str())?;
+        for (kind, value) in ever {
+            let contact = kind.parse().and_then(|kind| Contact::from_canonical(kind, &value));
+            let contact = contact.map_err(|_| StorageError::corrupt("contacts.value"))?;
+            execute!(tx.on(), DELETE_MESSAGES_TO, tenant.uuid(), kind, value)?;
+            deliveries::forget(&mut tx, tenant, digest(&contact)).await?;
+        }
+        execute!(tx.on(), DELETE_MESSAGES_OF, tenant.uuid(), named)?;
         execute!(tx.on(), DELETE, tenant.uuid(), id.uuid())?;
         notes::write_events(&mut tx, events).await?;
         tx.commit().await?;

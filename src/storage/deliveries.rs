@@ -76,6 +76,9 @@ const AGAIN: &str = "
        AND 1 = (SELECT count(*) FROM deliveries
                  WHERE tenant_id = $1 AND message_id = $2 AND state IN ('undelivered', 'delivered'))";
 
+/// Whole rows: what a provider calls a message leads to a person too.
+const FORGET: &str = "DELETE FROM deliveries WHERE tenant_id = $1 AND recipient = $2";
+
 /// One attempt at a message, as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -288,6 +291,12 @@ impl Deliveries<'_> {
         tx.commit().await?;
         Ok(Some(noted))
     }
+}
+
+/// Removes what is known of messages to a contact; what is under way to it is written down no more, since
+/// its message is gone.
+pub(super) async fn forget(tx: &mut Tx, tenant: TenantId, recipient: [u8; 32]) -> Result<(), StorageError> {
+    execute!(tx.on(), FORGET, tenant.uuid(), recipient.as_slice()).map(drop)
 }
 
 /// Writes attempts down.

@@ -40,7 +40,14 @@ const REVOCATIONS: &str = "
     DELETE FROM revocations WHERE (tenant_id, session_id) IN
         (SELECT tenant_id, session_id FROM revocations WHERE revoked_at <= $1 LIMIT $2)";
 
-const MESSAGES: &str =
+/// Those that tell of a changed contact stay as long as the delivery log: by them an erasure finds what
+/// was sent to the contact before.
+const MESSAGES: &str = "
+    DELETE FROM outbox WHERE (tenant_id, id) IN
+        (SELECT tenant_id, id FROM outbox
+          WHERE settled_at <= $1 AND CAST(content AS TEXT) NOT LIKE '%\"contact_changed\"%' LIMIT $2)";
+
+const CHANGES_TOLD: &str =
     "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE settled_at <= $1 LIMIT $2)";
 
 const DELIVERIES: &str =
@@ -77,7 +84,7 @@ pub struct Swept {
     pub sealed_successors: u64,
     /// Revocations two days old, twice the longest life of an access token.
     pub revocations: u64,
-    /// Settled messages, a week old.
+    /// Settled messages, a week old; those of a changed contact, a month.
     pub messages: u64,
     /// Attempts at messages, 30 days old.
     pub deliveries: u64,
@@ -102,6 +109,8 @@ impl Housekeeping<'_> {
     pub async fn sweep(&self, now: Timestamp, limit: u32) -> Result<Swept, StorageError> {
         let expired = self.remove(EXPIRED_SESSIONS, now - DAY, limit).await?;
         let ended = self.remove(ENDED_SESSIONS, now - DAY, limit).await?;
+        let settled = self.remove(MESSAGES, now - 7 * DAY, limit).await?;
+        let changes_told = self.remove(CHANGES_TOLD, now - 31 * DAY, limit).await?;
         Ok(Swept {
             links: self.remove(LINKS, now, limit).await?,
             proofs: self.remove(PROOFS, now - DAY, limit).await?,
@@ -109,7 +118,7 @@ impl Housekeeping<'_> {
             sessions: expired + ended,
             sealed_successors: self.remove(SEALED, now - LONGEST_GRACE, limit).await?,
             revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
-            messages: self.remove(MESSAGES, now - 7 * DAY, limit).await?,
+            messages: settled + changes_told,
             deliveries: self.remove(DELIVERIES, now - 30 * DAY, limit).await?,
             early_receipts: self.remove(EARLY_RECEIPTS, now - DAY / 24, limit).await?,
             locks: self.remove(LOCKS, now - 30 * DAY, limit).await?,

@@ -27,7 +27,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, TenantId};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lapsed, Lock, Reserve, Settlement};
 use crate::domain::message::{Channel, Content, LinkRef, Message};
-use crate::ephemeral::{AttemptSubject, MailCount, MailVerdict, Reservation, Settle};
+use crate::ephemeral::{AttemptSubject, Reservation, Settle};
 use crate::storage::{LinkPurpose, Mirror, NewLink};
 use crate::tenant::TenantContext;
 
@@ -339,13 +339,7 @@ impl Attempts<'_> {
     async fn notice(&self, lock: Lock) -> Result<Option<(Message, Option<NewLink>)>, Failure> {
         let Some(account) = self.account.filter(|_| !lock.lapsed) else { return Ok(None) };
         let Some(to) = account.notice_contact() else { return Ok(None) };
-        let mail = MailCount {
-            operation: OperationId::random(self.deps.entropy.bytes()),
-            contact: *self.deps.digests.contact(self.tenant.id(), &to).as_bytes(),
-            class: "security",
-        };
-        let ceiling = &self.tenant.policy().security_mails;
-        if self.deps.ephemeral.count_mail(self.tenant.id(), ceiling, &mail).await? != MailVerdict::Allowed {
+        if !self.deps.may_warn(self.tenant, &to, "security").await? {
             return Ok(None);
         }
         let by_mail = self.lane == Lane::Strangers && to.channel() == Channel::Email;

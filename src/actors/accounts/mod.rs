@@ -62,12 +62,12 @@ use crate::clock::Clock;
 use crate::crypto::digest::Digests;
 use crate::domain::contact::Contact;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, KeyId, MessageId, NodeId};
+use crate::domain::ids::{AccountId, KeyId, MessageId, NodeId, OperationId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, Message};
 use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
-use crate::ephemeral::{self, AttemptSubject, EphemeralStore};
+use crate::ephemeral::{self, AttemptSubject, EphemeralStore, MailCount, MailVerdict};
 use crate::limits::Limits;
 use crate::secret::SecretString;
 use crate::storage::{Birth, LinkPurpose, Notes, Storage};
@@ -159,6 +159,18 @@ impl Deps {
         self.storage.outbox().enqueue(&self.notes(std::slice::from_ref(&message), &[])).await?;
         self.postman.dispatch(message);
         Ok(())
+    }
+
+    /// Counts a mail about an account's safety; `false` beyond the ceiling of such mails, which each
+    /// class of them has for itself.
+    async fn may_warn(&self, tenant: &TenantContext, to: &Contact, class: &'static str) -> Result<bool, Failure> {
+        let mail = MailCount {
+            operation: OperationId::random(self.entropy.bytes()),
+            contact: *self.digests.contact(tenant.id(), to).as_bytes(),
+            class,
+        };
+        let ceiling = &tenant.policy().security_mails;
+        Ok(self.ephemeral.count_mail(tenant.id(), ceiling, &mail).await? == MailVerdict::Allowed)
     }
 
     fn message(

@@ -4,8 +4,8 @@
 //!   floors and ranges of its profile ─┐
 //!   public_url on a host of its own ──┼─► every fault with its path, or none
 //!   its texts, rendered ──────────────┤
-//!   its senders, made ────────────────┤  these two only if the document changes them
-//!   contacts of its test identities ──┘
+//!   its senders, made ────────────────┤  these two only where the document changes them,
+//!   contacts of its test identities ──┘  senders channel by channel
 //! ```
 //!
 //! Where senders may connect to and whose a contact is changes outside the document too; what stands
@@ -16,6 +16,7 @@ use super::{Administration, Refusal, Tenant};
 use crate::actors::accounts::test_identities_taken;
 use crate::actors::failure::Failure;
 use crate::domain::fault::Fault;
+use crate::domain::message::Channel;
 use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{BadSetting, Settings};
 
@@ -56,11 +57,19 @@ impl Administration {
 
     async fn sender_faults(&self, tenant: &Tenant, settings: &Settings) -> Result<Vec<Fault>, Failure> {
         let before = &tenant.settings;
-        if settings.email.senders == before.email.senders && settings.sms.senders == before.sms.senders {
+        let mut changed = Vec::new();
+        if settings.email.senders != before.email.senders {
+            changed.push(Channel::Email);
+        }
+        if settings.sms.senders != before.sms.senders {
+            changed.push(Channel::Sms);
+        }
+        if changed.is_empty() {
             return Ok(Vec::new());
         }
         let (maker, tenant, settings) = (self.0.maker.clone(), tenant.id, settings.clone());
-        let made = tokio::task::spawn_blocking(move || maker.faults(tenant, &settings));
+        let faults_of = move |channel| maker.faults(tenant, &settings, channel);
+        let made = tokio::task::spawn_blocking(move || changed.into_iter().flat_map(faults_of).collect());
         made.await.map_err(|_| Failure::Internal)
     }
 

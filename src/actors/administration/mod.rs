@@ -85,6 +85,20 @@ pub enum Refusal {
     Failed(Failure),
 }
 
+impl Refusal {
+    /// The same, where the document that was judged is a member of what was sent, at this pointer.
+    #[must_use]
+    pub fn below(self, pointer: &str) -> Self {
+        match self {
+            Self::Invalid(faults) => {
+                let below = |fault: Fault| Fault { pointer: format!("{pointer}{}", fault.pointer), ..fault };
+                Self::Invalid(faults.into_iter().map(below).collect())
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)

@@ -228,7 +228,9 @@ impl People {
     /// [`Refusal::NotFound`], or what storage may give.
     pub async fn erase(&self, holder: &Holder, tenant: TenantId, id: AccountId) -> Result<(), Refusal> {
         let events = [self.event(holder, tenant, id, EventKind::UserDeleted, "admin")];
-        let erased = self.in_time(self.storage.accounts().erase(tenant, id, self.clock.now(), &events)).await?;
+        let digest = |contact: &Contact| *self.sessions.digests.contact(tenant, contact).as_bytes();
+        let accounts = self.storage.accounts();
+        let erased = self.in_time(accounts.erase(tenant, id, self.clock.now(), &events, digest)).await?;
         if !erased {
             return Err(Refusal::NotFound);
         }

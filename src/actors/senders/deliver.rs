@@ -3,6 +3,7 @@
 //! ```text
 //!  for each sender in order
 //!     breaker open ─────────────────────► the next one
+//!     an earlier one may have charged for it ──► pay again ──ceiling──► stop: dead
 //!     mark the row as handed over ──lost claim──► stop: another node has it
 //!     ask it ──accepted──► settled: sent
 //!        ├─ refused · not taken for now ─► the next one, with the same code
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use super::Office;
 use super::breaker;
 use super::route::{Route, Way};
+use crate::actors::budget::{self, Booked};
 use crate::delivery::{DeliveryError, Envelope, Receipt};
 use crate::domain::delivery::{DeliveryState, send_until};
 use crate::domain::ids::DeliveryId;
@@ -29,6 +31,7 @@ use crate::domain::message::Channel;
 use crate::domain::time::Timestamp;
 use crate::storage::{Attempt, Claimed, Settled, StorageError};
 use crate::telemetry;
+use crate::tenant::TenantContext;
 
 /// First pause before a message is tried again; doubled each time, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -38,6 +41,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A message may have left, and nobody knows.
 const UNANSWERED: &str = "unanswered";
+
+/// The tenant's budget has no room for another sender's charge.
+const OVER_BUDGET: &str = "over_budget";
 
 /// One message under way, and what was tried with it.
 struct Delivery<'a> {
@@ -53,6 +59,14 @@ struct Delivery<'a> {
     may_pass: bool,
     /// The earliest end of an open breaker's pause.
     open_until: Option<Timestamp>,
+}
+
+/// What a message's next sender may charge for.
+enum Fare {
+    /// What was booked as the message was written.
+    Paid,
+    /// This, booked besides.
+    Again(TenantContext, budget::Receipt),
 }
 
 /// How the walk over the senders went on.
@@ -166,9 +180,11 @@ impl<'a> Delivery<'a> {
             self.expire().await?;
             return Ok(Step::Over);
         }
+        let Some(fare) = self.pay_again(way).await? else { return Ok(Step::Over) };
         let outbox = self.office.storage.outbox();
         let lease = way.limit + self.office.lease;
         if !outbox.hand_over(self.claimed, &way.name, lease, &self.tried, now).await? {
+            self.refund(fare).await;
             return Ok(Step::Over);
         }
         self.history.extend(self.tried.drain(..).map(|attempt| (attempt.sender, attempt.state)));
@@ -176,11 +192,52 @@ impl<'a> Delivery<'a> {
         let sending = tokio::time::timeout(way.limit + self.office.lease / 2, way.transport.send(envelope));
         let outcome = sending.await.unwrap_or_else(|_| Err(DeliveryError::unknown("time_out")));
         way.breaker.record(pass, breaker::works(&outcome), self.office.clock.now(), self.office.jitter());
-        let attempt = self.attempt(&way.name, now, state_of(&outcome));
+        let state = state_of(&outcome);
+        if !state.may_have_cost() {
+            self.refund(fare).await;
+        }
+        let attempt = self.attempt(&way.name, now, state);
         self.tried.push(Attempt { latency: begun.elapsed(), ..attempt });
         match outcome {
             Ok(receipt) => self.accepted(receipt, way, route).await.map(|()| Step::Over),
             Err(error) => self.failed(way, &error).await,
+        }
+    }
+
+    /// Pays for a text message that a sender before may have charged for: what was written is paid for
+    /// once. `None` if it ends here, since the budget has no room or cannot be asked.
+    async fn pay_again(&mut self, way: &Way) -> Result<Option<Fare>, StorageError> {
+        let message = &self.claimed.message;
+        let is_paid_for = self.history.iter().all(|(_, state)| !state.may_have_cost());
+        if is_paid_for || message.channel() == Channel::Email {
+            return Ok(Some(Fare::Paid));
+        }
+        let tenants = self.office.renderer.tenants.snapshot();
+        let Some(tenant) = tenants.by_id(message.tenant) else {
+            self.settle(Settled::Dead { reason: "unknown_tenant" }).await?;
+            return Ok(None);
+        };
+        match self.office.budget.book_again(tenant, &message.to).await {
+            Ok(Booked::Taken(receipt)) => Ok(Some(Fare::Again(tenant.clone(), receipt))),
+            Ok(Booked::Withheld) => {
+                let attempt = self.attempt(&way.name, self.office.clock.now(), DeliveryState::Skipped);
+                self.tried.push(Attempt { code: Some(OVER_BUDGET.to_owned()), ..attempt });
+                self.settle(Settled::Dead { reason: OVER_BUDGET }).await?;
+                Ok(None)
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, message.id = %message.id, "what a message costs could not be booked");
+                self.again_or_never("budget_unavailable").await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Nothing was charged: the money is there for others.
+    async fn refund(&self, fare: Fare) {
+        let Fare::Again(tenant, receipt) = fare else { return };
+        if let Err(failure) = self.office.budget.give_back(&tenant, &receipt).await {
+            tracing::warn!(%failure, "what a message did not cost could not be given back");
         }
     }
 

@@ -20,7 +20,8 @@ use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings, SmtpSetti
 use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::message::Channel;
-use crate::domain::settings::{Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
+use crate::domain::settings::{Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule,
+};
 use crate::secret::ExposeSecret as _;
 
 /// A credential that does not open: sealed under another master key, or damaged.
@@ -86,17 +87,22 @@ impl From<SmtpSettingsError> for Unfit {
 }
 
 impl Maker {
-    /// Every sender of a document that none can be made of, whether or not its channel uses it now.
-    /// Blocks: certificates are read from disk.
+    /// Every sender of a document's channel that none can be made of, whether or not the channel uses
+    /// it now. Blocks: certificates are read from disk.
     #[must_use]
-    pub fn faults(&self, tenant: TenantId, settings: &Settings) -> Vec<Fault> {
-        let mail = settings.email.senders.iter().enumerate().filter_map(|(at, server)| {
-            self.mail(tenant, server, smtp::DEFAULT_TIMEOUT).err().map(|unfit| unfit.fault("email", at))
-        });
-        let sms = settings.sms.senders.iter().enumerate().filter_map(|(at, sender)| {
-            self.sms(tenant, sender, sms::DEFAULT_TIMEOUT, None).err().map(|unfit| unfit.fault("sms", at))
-        });
-        mail.chain(sms).collect()
+    pub fn faults(&self, tenant: TenantId, settings: &Settings, channel: Channel) -> Vec<Fault> {
+        let made: Vec<_> = match channel {
+            Channel::Email => {
+                let make = |server| self.mail(tenant, server, smtp::DEFAULT_TIMEOUT);
+                settings.email.senders.iter().map(make).collect()
+            }
+            Channel::Sms => {
+                let make = |sender| self.sms(tenant, sender, sms::DEFAULT_TIMEOUT, None);
+                settings.sms.senders.iter().map(make).collect()
+            }
+        };
+        let unfit = made.into_iter().enumerate().filter_map(|(at, made)| Some((at, made.err()?)));
+        unfit.map(|(at, unfit)| unfit.fault(channel.as_str(), at)).collect()
     }
 
     /// A tenant's mail server, as one sender.

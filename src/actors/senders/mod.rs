@@ -38,6 +38,7 @@ pub use self::receipts::{ReceiptCall, ReceiptOutcome, Receipts};
 pub use self::render::{RenderError, Renderer};
 pub use self::route::{Offered, Platform, Transports};
 pub use self::trial::{TestOutcome, Tested};
+use crate::actors::budget::Budget;
 use crate::clock::Clock;
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::message::{Channel, Message};
@@ -66,6 +67,8 @@ pub struct Office {
     pub renderer: Renderer,
     /// How messages leave.
     pub transports: Transports,
+    /// Pays for a text message's further senders.
+    pub budget: Budget,
     /// The time.
     pub clock: Clock,
     /// Jitter.

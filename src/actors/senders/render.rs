@@ -62,6 +62,10 @@ impl Renderer {
             Content::AccountLocked { until, .. } => Some(until),
             _ => None,
         };
+        let (device, network) = match &message.content {
+            Content::NewDevice { device, network } => (device.as_deref(), network.as_deref()),
+            _ => (None, None),
+        };
         let facts = Facts {
             template: message.content.template(),
             channel: message.channel(),
@@ -73,8 +77,8 @@ impl Renderer {
             valid_for: Some(now.until(message.not_after)),
             until,
             at: message.id.written_at(),
-            device: None,
-            network: None,
+            device,
+            network,
             changed: None,
         };
         let own = Own { tenant: tenant.id(), version: tenant.version(), settings: &tenant.settings().templates };

@@ -22,6 +22,7 @@ use super::tokens::{Revocations, Tokens};
 use crate::clock::Clock;
 use crate::crypto::digest::{self, Digests};
 use crate::domain::account::Account;
+use crate::domain::contact::Contact;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{AccountId, DeviceId, SessionId};
 use crate::domain::message::Message;
@@ -205,7 +206,9 @@ impl Sessions {
     pub async fn erase(&self, tenant: &TenantContext, account: AccountId) -> Result<bool, Failure> {
         self.in_time(async {
             let events = [self.event(tenant, account, EventKind::UserDeleted, Some("owner"))];
-            let erased = self.storage.accounts().erase(tenant.id(), account, self.clock.now(), &events).await?;
+            let (accounts, now) = (self.storage.accounts(), self.clock.now());
+            let digest = |contact: &Contact| *self.digests.contact(tenant.id(), contact).as_bytes();
+            let erased = accounts.erase(tenant.id(), account, now, &events, digest).await?;
             if erased {
                 self.revocations.announce(tenant.id()).await;
             }

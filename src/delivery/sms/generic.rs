@@ -208,7 +208,7 @@ impl HttpSender {
         }
         let said = at(&self.success.pointer);
         if good_status && self.success.pointer.as_ref().is_none_or(|_| self.is_good(said.as_deref())) {
-            let named = at(&self.success.reference).filter(|named| !named.is_empty());
+            let named = Receipt::named(at(&self.success.reference)).reference;
             return Ok(Receipt { reference: named.or(Some(reference)) });
         }
         let code = at(&self.success.code).or(said);

@@ -145,7 +145,7 @@ fn judge(answer: &Answer) -> Result<Receipt, DeliveryError> {
     // The last part of the resource's address is what a receipt calls the message.
     let resource = at("/outboundSMSMessageRequest/resourceURL");
     let reference = resource.and_then(|url| url.rsplit('/').next().map(str::to_owned));
-    Ok(Receipt { reference: reference.filter(|reference| !reference.is_empty()) })
+    Ok(Receipt::named(reference))
 }
 
 /// A token, ready for use.

@@ -15,13 +15,10 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::{ProviderKind, scalar};
-use crate::delivery::Reason;
+use crate::delivery::{Reason, Receipt};
 
 /// Reports taken from one call; providers send one, Infobip a few.
 const MAX_REPORTS: usize = 100;
-
-/// Longest reference that is believed to be one.
-const MAX_REFERENCE: usize = 200;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +72,7 @@ pub struct Callback<'a> {
 
 impl DeliveryReport {
     fn new(reference: Option<String>, state: DeliveryState, code: Option<String>) -> Option<Self> {
-        let reference = reference.filter(|text| (1..=MAX_REFERENCE).contains(&text.len()))?;
+        let reference = Receipt::named(reference).reference?;
         // Zero is every provider's word for no error.
         let code = code.filter(|code| !code.trim_start_matches('0').is_empty());
         Some(Self { reference, state, code: code.as_deref().map(Reason::code) })

@@ -142,7 +142,7 @@ fn judge(answer: &Answer) -> Result<Receipt, DeliveryError> {
         let code = told.error_code.map(|code| code.to_string());
         return Err(refusal(answer.status, code.as_deref(), FAULTS));
     }
-    Ok(Receipt { reference: told.sid })
+    Ok(Receipt::named(told.sid))
 }
 
 /// Two letters and 32 hexadecimal digits.

@@ -116,6 +116,10 @@ async fn what_stands_already_keeps_nobody_from_changing_something_else(gateway: 
     patch(&gateway, &json!({"lockout": {"threshold": 3}})).await.expect(200);
     let refused = patch(&gateway, &smtp("127.0.0.1", 2501, "none")).await.refused(400, "validation");
     assert_eq!(faults(&refused).len(), 1, "{}", refused.text);
+    // Nor does the mail server keep anybody from bringing a provider, or the other way round.
+    patch(&gateway, &http("https://sms.a.test/send")).await.expect(200);
+    let refused = patch(&gateway, &http("http://sms.a.test/send")).await.refused(400, "validation");
+    assert_eq!(faults(&refused), [("/sms/senders/0/url".to_owned(), "encryption_required".to_owned())]);
     // What could be saved once is judged anew when it comes back.
     patch(&gateway, &json!({"email": null, "test_identities": null})).await.expect(200);
     let back = gateway.admin().post("/tenants/other/settings/rollback", &json!({"version": 3})).bearer(ROOT_KEY).await;

@@ -125,6 +125,15 @@ async fn tests_are_counted_and_leave_nothing(gateway: Gateway) {
     ask("email/test", json!({"to": NUMBER})).await.refused(400, "invalid_email");
     ask("sms/test", json!({"to": NUMBER, "settings": {"sms": {"mode": "off"}}})).await.refused(400, "invalid_request");
     ask("sms/test", json!({"to": NUMBER, "settings": {"sms": {"mode": "own"}}})).await.refused(400, "validation");
+    // What is wrong with a draft is named by where it stands in what was sent.
+    let untold = json!({"sms": {"senders": [{"kind": "http", "url": "ftp://a.test/"}]}, "lockout": {"threshold": 0}});
+    let refused = ask("sms/test", json!({"to": NUMBER, "settings": untold})).await.refused(400, "validation");
+    let pointers: Vec<_> = refused["errors"].as_array().unwrap().iter().map(|one| one["pointer"].clone()).collect();
+    assert_eq!(pointers, ["/settings/lockout/threshold", "/settings/sms/senders/0/url"], "{}", refused.text);
+    let asked_for = json!({"email": {"senders": [{"host": "a.test", "port": 587, "security": "tls", "username": "u",
+                                                  "from": "a@a.test"}]}});
+    let refused = ask("email/test", json!({"to": AWA, "settings": asked_for})).await;
+    assert_eq!(refused.expect(400)["errors"][0]["pointer"], "/settings/email/senders/0/password");
     for _ in 0..10 {
         let told = ask("sms/test", json!({"to": NUMBER, "settings": draft})).await.expect(200);
         assert_eq!(told["stage"], "accepted", "{}", told.text);

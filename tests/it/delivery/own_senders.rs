@@ -26,9 +26,13 @@ use serde_json::{Value, json};
 use super::provider::{Asked, Provider, Reply, answer};
 use crate::flows::{minutes, verify_code};
 use crate::harness::client::Door;
-use crate::harness::gateway::{BackEnd, Gateway, MASTER_KEY, PUBLIC_URL, on_every_back_end};
+use crate::harness::gateway::{BackEnd, Gateway, MASTER_KEY, PUBLIC_URL, ROOT_KEY, on_every_back_end};
 
 const NUMBER: &str = "+221771234567";
+/// Whom the first provider refuses.
+const REFUSED: &str = "+221771234568";
+/// Whom the second provider refuses.
+const UNLUCKY: &str = "+221771234569";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 on_every_back_end!(
@@ -38,6 +42,8 @@ on_every_back_end!(
     a_channel_that_is_off_sends_nothing_and_does_not_say_so,
     receipts_are_believed_with_their_secret_alone,
     an_undelivered_code_goes_to_the_next_sender_once,
+    a_second_sender_is_paid_for_if_the_first_may_have_charged,
+    a_fail_over_beyond_the_budget_is_not_sent_and_the_log_says_so,
     twilio_is_given_its_url_and_believed_by_its_signature,
     a_neighbours_black_hole_keeps_nobody_waiting,
 );
@@ -244,6 +250,66 @@ async fn an_undelivered_code_goes_to_the_next_sender_once(gateway: Gateway) {
     let log = log_of(&storage, id, 2).await;
     assert_eq!((log.len(), log[1].state), (2, Undelivered));
     assert_eq!((first.asked().len(), second.asked().len()), (1, 1));
+}
+
+/// Messages and money of the last hour, as the tenant's admins see them.
+async fn spent(gateway: &Gateway) -> (u64, f64) {
+    let shown = gateway.admin().get("/tenants/acme/limits").bearer(ROOT_KEY).await.expect(200);
+    let hour = &shown["sms_budget"]["hour"];
+    (hour["messages"].as_u64().unwrap(), hour["money"].as_f64().unwrap())
+}
+
+async fn a_second_sender_is_paid_for_if_the_first_may_have_charged(gateway: Gateway) {
+    let all_but = |unknown: &'static str| {
+        move |asked: &Asked| if asked.json()["to"] == unknown { answer(400, "{}") } else { take(asked) }
+    };
+    let (first, second) = (Provider::start(all_but(REFUSED)).await, Provider::start(all_but(UNLUCKY)).await);
+    let third = willing().await;
+    let senders = [sender("first", &first), sender("second", &second), sender("third", &third)];
+    let costs = json!({"sms": {"mode": "own", "senders": senders, "budget": {"costs": {"SN": 0.5}}}});
+    let (id, storage) = tenant(&gateway, "acme", |_| costs).await;
+    let door = gateway.door("/t/acme");
+
+    request(door, NUMBER).await;
+    log_of(&storage, id, 1).await;
+    assert_eq!(spent(&gateway).await, (1, 0.5));
+    assert_eq!(report(&gateway, &hook(id, "acme", "first"), NUMBER, "undelivered").await, 204);
+    log_of(&storage, id, 2).await;
+    assert_eq!(second.asked().len(), 1);
+    assert_eq!(spent(&gateway).await, (2, 1.0), "both providers charge");
+
+    // A refusal costs nothing: the next sender is paid for by what was booked.
+    request(door, REFUSED).await;
+    assert_eq!(log_of(&storage, id, 4).await[3].state, Accepted);
+    assert_eq!(spent(&gateway).await, (3, 1.5));
+
+    // Nor is a refusal by the second paid for, though the first may have charged.
+    request(door, UNLUCKY).await;
+    log_of(&storage, id, 5).await;
+    assert_eq!(report(&gateway, &hook(id, "acme", "first"), UNLUCKY, "undelivered").await, 204);
+    let log = log_of(&storage, id, 7).await;
+    assert_eq!((log[6].sender.as_str(), log[6].state), ("third", Accepted));
+    assert_eq!(spent(&gateway).await, (5, 2.5));
+}
+
+async fn a_fail_over_beyond_the_budget_is_not_sent_and_the_log_says_so(gateway: Gateway) {
+    let (first, second) = (willing().await, willing().await);
+    let senders = [sender("first", &first), sender("second", &second)];
+    let budget = json!({"costs": {"SN": 0.5}, "hour": {"money": 0.9}});
+    let (id, storage) =
+        tenant(&gateway, "acme", |_| json!({"sms": {"mode": "own", "senders": senders, "budget": budget}})).await;
+    request(gateway.door("/t/acme"), NUMBER).await;
+    log_of(&storage, id, 1).await;
+
+    assert_eq!(report(&gateway, &hook(id, "acme", "first"), NUMBER, "undelivered").await, 204);
+    let log = log_of(&storage, id, 2).await;
+
+    let told = (log[1].sender.as_str(), log[1].state, log[1].code.as_deref(), log[1].message_reason.as_deref());
+    assert_eq!(told, ("second", Skipped, Some("over_budget"), Some("over_budget")));
+    assert_eq!(log[1].message_state.as_deref(), Some("dead"));
+    assert_eq!(second.asked().len(), 0);
+    assert_eq!(spent(&gateway).await, (1, 0.5));
+    gateway.audited("sms_ceiling_reached", 1).await;
 }
 
 /// A receipt signed with that token.

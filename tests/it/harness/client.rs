@@ -31,6 +31,11 @@ impl<'g> Door<'g> {
         self.gateway
     }
 
+    /// The tenant's name in its path; empty where it has none.
+    pub(crate) fn slug(self) -> &'static str {
+        self.prefix.trim_start_matches("/t/")
+    }
+
     pub(crate) fn post(self, path: &str, body: &Value) -> Call<'g> {
         self.call(Method::POST, path).body("application/json", body.to_string())
     }

@@ -8,3 +8,4 @@ mod jwt_attacks;
 mod oauth;
 mod table;
 pub(crate) mod tokens;
+mod two_tenants;

@@ -187,8 +187,8 @@ async fn erasing_leaves_ids_in_the_log_and_nothing_else(storage: Storage) {
     storage.links().issue(&link, &Notes { messages: &messages, ..silent(T0) }).await.unwrap();
 
     let events = [event(tenant, account.id, EventKind::UserDeleted)];
-    assert!(storage.accounts().erase(tenant, account.id, T0, &events).await.unwrap());
-    assert!(!storage.accounts().erase(tenant, account.id, T0, &events).await.unwrap());
+    assert!(storage.accounts().erase(tenant, account.id, T0, &events, |_| [0; 32]).await.unwrap());
+    assert!(!storage.accounts().erase(tenant, account.id, T0, &events, |_| [0; 32]).await.unwrap());
 
     assert_eq!(storage.accounts().find(tenant, account.id).await.unwrap(), None);
     assert_eq!(storage.sessions().find(tenant, session.id).await.unwrap(), None);
@@ -259,7 +259,7 @@ async fn tenant_isolation(storage: Storage) {
     assert_eq!(storage.accounts().find_id(other, &contact).await.unwrap(), None);
     assert_eq!(storage.accounts().find(other, id).await.unwrap(), None);
     assert!(!storage.accounts().rehash(other, id, &secret("$argon2id$first"), &hash).await.unwrap());
-    assert!(!storage.accounts().erase(other, id, T0, &[]).await.unwrap());
+    assert!(!storage.accounts().erase(other, id, T0, &[], |_| [0; 32]).await.unwrap());
     assert_eq!(storage.links().find(other, reset.id).await.unwrap(), None);
     let stolen = storage.passwords().reset(other, reset.id, &hash, &notes).await.unwrap();
     assert_eq!(stolen, guichet::storage::Reset::Invalid);

@@ -163,6 +163,22 @@ async fn a_message_past_its_life_is_expired_never_claimed(storage: Storage) {
     assert_eq!(storage.housekeeping().sweep(T0 + 7 * DAY, 10).await.unwrap().messages, 1);
 }
 
+async fn what_tells_of_a_changed_contact_stays_as_long_as_the_delivery_log(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let account = an_account(&storage, tenant, "awa@example.com").await;
+    let told = Content::ContactChanged { account: account.id };
+    let told = Message { content: told, ..message(tenant, "before@example.com") };
+    write(&storage, &account, &[told, message(tenant, "awa@example.com")]).await;
+    for claimed in claim(&storage, 10).await {
+        assert!(settle(&storage, &claimed.message, claimed.claim, Settled::Sent).await);
+    }
+
+    for (days, removed) in [(7, 1), (30, 0), (31, 1)] {
+        let swept = storage.housekeeping().sweep(T0 + days * DAY, 10).await.unwrap();
+        assert_eq!(swept.messages, removed, "after {days} days");
+    }
+}
+
 async fn a_round_goes_from_tenant_to_tenant_and_comes_to_an_end(storage: Storage) {
     let mut tenants = vec![];
     for slug in ["one", "two", "three"] {
@@ -211,6 +227,7 @@ on_every_database!(
     a_message_given_back_is_claimed_again_when_its_time_comes,
     ten_thousand_messages_of_one_tenant_do_not_hold_up_another,
     a_message_past_its_life_is_expired_never_claimed,
+    what_tells_of_a_changed_contact_stays_as_long_as_the_delivery_log,
     a_round_goes_from_tenant_to_tenant_and_comes_to_an_end,
     a_message_that_was_handed_over_says_so_to_whoever_claims_it_next,
 );

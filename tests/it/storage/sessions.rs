@@ -170,7 +170,7 @@ async fn refreshing_while_an_account_is_erased_fails_neither(storage: Storage) {
             }
         }));
         racers.push(tokio::spawn(async move {
-            assert!(erasing.accounts().erase(tenant, account.id, T0, &[]).await.unwrap());
+            assert!(erasing.accounts().erase(tenant, account.id, T0, &[], |_| [0; 32]).await.unwrap());
         }));
     }
     for racer in racers {

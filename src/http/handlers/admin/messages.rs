@@ -185,7 +185,8 @@ async fn test(desk: &Desk, visit: Visit, mut request: Request, channel: Channel)
         Channel::Email => Contact::Email(body::email(&to)?),
         Channel::Sms => Contact::Phone(body::phone(&to, &desk.administration.context(tenant.id).await?)?),
     };
-    let draft = desk.administration.draft(&tenant, &settings.unwrap_or_else(|| json!({}))).await?;
+    let draft = desk.administration.draft(&tenant, &settings.unwrap_or_else(|| json!({}))).await;
+    let draft = draft.map_err(|refusal| refusal.below("/settings"))?;
     let outcomes = match desk.messages.test(&holder, &tenant, &draft, to).await? {
         Tested::Asked(outcomes) => outcomes,
         Tested::TooMany { wait } => return Err(Problem::too_soon(wait)),
