@@ -150,6 +150,11 @@ async fn world(
     }
     let plan = Plan::of(schedule);
     let began = Instant::now();
+    // Before the people: they wait until every node knows the tenants.
+    let limited = match tenants {
+        Some(tenants) if options.scenario == Scenario::Limits => Some(Limited::new(&tenants.limited().await?)),
+        _ => None,
+    };
     let people = match (access, tenants) {
         (Access::Tenant { slug, identities }, _) => People::of_file(&door, slug, identities, plan).await?,
         (Access::Admin { .. }, Some(tenants)) => {
@@ -160,10 +165,6 @@ async fn world(
             People::in_own_tenants(&door, tenants, plan, most).await?
         }
         (Access::Admin { .. }, None) => bail!("no admin API to make tenants with"),
-    };
-    let limited = match tenants {
-        Some(tenants) if options.scenario == Scenario::Limits => Some(Limited::new(&tenants.limited().await?)),
-        _ => None,
     };
     eprintln!("ready after {:.1} s", began.elapsed().as_secs_f64());
     Ok(World { door, people, recorder: Recorder::default(), limited })

@@ -4,7 +4,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, bail};
 use reqwest::Method;
@@ -62,11 +62,11 @@ impl Tenants {
     async fn make(&self, mut settings: Value) -> anyhow::Result<String> {
         let slug = format!("{PREFIX}{:016x}", random());
         // Noted before it is asked for: a request that was broken off may have made it.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(slug.clone());
+        self.made().push(slug.clone());
         let wanted = json!({"slug": slug, "name": NAME, "profile": "classic"});
         let answer = self.answer(Method::POST, "", Some(&wanted)).await?;
         if answer.status != 201 {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            self.made().pop();
             return Err(self.refusal(&answer));
         }
         for channel in ["sms", "email"] {
@@ -80,7 +80,7 @@ impl Tenants {
 
     /// Deletes all that were made; the slugs of those that could not be, with the last reason.
     pub(crate) async fn close(&self) -> Result<usize, (Vec<String>, anyhow::Error)> {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = std::mem::take(&mut *self.made());
         let (mut left, mut why, count) = (Vec::new(), None, made.len());
         for slug in made {
             // After one that could not be reached the others would only wait too.
@@ -104,6 +104,10 @@ impl Tenants {
         if matches!(answer.status, 200 | 404) { Ok(()) } else { bail!("answered {}", answer.shown()) }
     }
 
+    fn made(&self) -> MutexGuard<'_, Vec<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Deletes what earlier runs left behind; how many.
     pub(crate) async fn clean_up(&self) -> anyhow::Result<usize> {
         let mut after = String::new();
@@ -114,7 +118,7 @@ impl Tenants {
                 |item: &Value, name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             let ours =
                 items.iter().filter(|item| member(item, "slug").starts_with(PREFIX) && member(item, "name") == NAME);
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).extend(ours.map(|item| member(item, "slug")));
+            self.made().extend(ours.map(|item| member(item, "slug")));
             match page.json.get("next").and_then(Value::as_str) {
                 Some(next) => next.clone_into(&mut after),
                 None => break,

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use crate::harness::node::{Node, Settings};
+use crate::harness::node::{Cluster, Node, Settings};
 
 const ROOT_KEY: &str = "the-root-key-of-these-tests-0123456789";
 
@@ -42,59 +42,66 @@ scenarios! {
 }
 
 async fn gets_the_answers_it_expects(scenario: &str, rate: u64, requests: &[&str]) {
-    let kit = Kit::ready().await;
+    let node = Node::spawn(&settings()).await;
+    let kit = Kit::aimed_at(&node, &node).await;
 
-    let output = kit.run(&["--scenario", scenario, "--rate", &rate.to_string(), "--for", "3s"]).await;
+    let summary = kit.succeeds(scenario, rate).await;
 
-    let summary = kit.summary();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{words}{summary}");
-    assert_eq!((&summary["unexpected"], &summary["refused"], &summary["unsent"]), (&json!(0), &json!(0), &json!({})));
-    assert_eq!((&summary["sent"], &summary["interrupted"]), (&json!(3 * rate), &json!(false)), "{summary}");
     for request in requests {
         let rows = summary["requests"].as_array().unwrap();
         let row = rows.iter().find(|row| row["name"] == *request).unwrap_or_else(|| panic!("{request} in {summary}"));
         assert!(row["count"].as_u64() > Some(0) && row["ms"]["p99"].as_f64() > Some(0.0), "{row}");
     }
-    if scenario == "limits" {
-        let held = &summary["limits"];
-        assert_eq!((&held["is_exact"], &held["retry_after_broken"]), (&json!(true), &json!(0)), "{held}");
-        assert_eq!(held["retry_after_kept"], 8);
-    }
     let page = std::fs::read_to_string(kit.folder.path().join("report.html")).unwrap();
     assert!(page.contains("<!doctype html>") && requests.iter().all(|request| page.contains(request)));
-    assert_eq!(kit.tenants().await, ["default"]);
-    assert!(!kit.node.log().contains("load.test"), "an address reached the log");
+    assert_eq!(tenants(&node).await, ["default"]);
+    assert!(!node.log().contains("load.test"), "an address reached the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_made_on_one_node_are_driven_on_the_other() {
+    let of_node = |_, settings| for_the_kit(settings);
+    Cluster::run(of_node, |cluster| async move {
+        let [one, other] = &cluster.nodes;
+        let kit = Kit::aimed_at(other, one).await;
+
+        kit.succeeds("limits", 40).await;
+
+        assert_eq!(tenants(one).await, ["default"]);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_broken_off_tells_what_it_has_and_leaves_nothing() {
-    let kit = Kit::ready().await;
+    let node = Node::spawn(&settings()).await;
+    let kit = Kit::aimed_at(&node, &node).await;
     let child = kit.start(&["--scenario", "token-check", "--rate", "20", "--for", "5m"]);
     let pid = child.id().to_string();
 
-    let output = kit
-        .when_ready(child, async || {
-            let prepared = kit.node.metrics(REQUESTS).await;
-            kit.node.metric_becomes(REQUESTS, |requests| requests > prepared + 5.0).await;
-            let sent = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-            assert!(sent.success());
-        })
-        .await;
+    let break_off = async || {
+        let prepared = node.metrics(REQUESTS).await;
+        node.metric_becomes(REQUESTS, |requests| requests > prepared + 5.0).await;
+        let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(sent.success());
+    };
+    let output = when_ready(child, break_off).await;
 
     assert_eq!(output.status.code(), Some(130));
     let summary = kit.summary();
     assert_eq!((&summary["interrupted"], &summary["unexpected"]), (&json!(true), &json!(0)), "{summary}");
     assert!(summary["sent"].as_u64() > Some(0), "{summary}");
-    assert_eq!(kit.tenants().await, ["default"]);
+    assert_eq!(tenants(&node).await, ["default"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_is_told_and_what_it_keeps_is_deleted_by_the_next() {
-    let kit = Kit::ready().await;
+    let settings = settings();
+    let node = Node::spawn(&settings).await;
+    let kit = Kit::aimed_at(&node, &node).await;
     let child = kit.start(&["--scenario", "token-check", "--rate", "20", "--for", "3s"]);
 
-    let output = kit.when_ready(child, async || kit.node.die().await).await;
+    let output = when_ready(child, async || node.die().await).await;
 
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
@@ -102,19 +109,21 @@ async fn a_server_that_dies_is_told_and_what_it_keeps_is_deleted_by_the_next() {
     let summary = kit.summary();
     assert!(summary["unexpected"].as_u64() > Some(0), "{summary}");
 
-    let kit = kit.revived().await;
-    assert_eq!(kit.tenants().await.len(), 2);
+    let node = Node::spawn(&settings).await;
+    let kit = Kit::aimed_at(&node, &node).await;
+    assert_eq!(tenants(&node).await.len(), 2);
     let output = kit.run(&["--clean-up"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(kit.tenants().await, ["default"]);
+    assert_eq!(tenants(&node).await, ["default"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_exists_is_driven_with_the_identities_of_a_file() {
-    let kit = Kit::ready().await;
+    let node = Node::spawn(&settings()).await;
+    let kit = Kit::aimed_at(&node, &node).await;
     let phones: Vec<_> = (0..4).map(|n| json!({"phone": format!("+22177123450{n}"), "code": "4711"})).collect();
     let settings = json!({"test_identities": phones});
-    kit.node.administer(Method::PATCH, "/tenants/default/settings", ROOT_KEY, &settings).await.must_be(200);
+    node.administer(Method::PATCH, "/tenants/default/settings", ROOT_KEY, &settings).await.must_be(200);
     let file = kit.folder.path().join("identities.json");
     std::fs::write(&file, Value::from(phones).to_string()).unwrap();
 
@@ -126,34 +135,59 @@ async fn a_tenant_that_exists_is_driven_with_the_identities_of_a_file() {
     assert_eq!(kit.summary()["requests"][0]["statuses"], json!({"200": 50}));
 }
 
-/// A node, and the kit aimed at it.
+fn settings() -> Settings {
+    for_the_kit(Settings::embedded())
+}
+
+/// Without a trusted proxy the kit's own address is the client that limits count.
+fn for_the_kit(settings: Settings) -> Settings {
+    settings.with("GUICHET_ADMIN_KEY", ROOT_KEY).without("GUICHET_TRUSTED_PROXIES")
+}
+
+/// The slugs of all tenants.
+async fn tenants(node: &Node) -> Vec<String> {
+    let page = node.administer(Method::GET, "/tenants", ROOT_KEY, &Value::Null).await.must_be(200);
+    let items = page.json["items"].as_array().unwrap().iter();
+    items.map(|tenant| tenant["slug"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Does something as soon as the kit's people are there, and waits for its end.
+async fn when_ready(mut child: Child, act: impl AsyncFnOnce()) -> Output {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let (mut words, lines) = spawn_blocking(move || {
+        let before: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("ready")).collect();
+        (before, lines)
+    })
+    .await
+    .unwrap();
+    act().await;
+    let (after, output) =
+        spawn_blocking(move || (lines.collect::<Vec<_>>(), child.wait_with_output().unwrap())).await.unwrap();
+    words.extend(after);
+    Output { stderr: words.join("\n").into_bytes(), ..output }
+}
+
+/// The program, the listeners it is aimed at, and where it writes.
 struct Kit {
     program: &'static Path,
-    node: Node,
-    settings: Settings,
+    listeners: [String; 2],
     folder: TempDir,
 }
 
 impl Kit {
-    async fn ready() -> Self {
-        // Without a trusted proxy the kit's own address is the client that limits count.
-        let settings = Settings::embedded().with("GUICHET_ADMIN_KEY", ROOT_KEY).without("GUICHET_TRUSTED_PROXIES");
-        let program = built().await;
+    /// Drives one node with tenants made on another, or on the same.
+    async fn aimed_at(node: &Node, desk: &Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("root.key"), ROOT_KEY).unwrap();
-        Self { program, node: Node::spawn(&settings).await, settings, folder }
-    }
-
-    /// The same with a new node where the last one was.
-    async fn revived(self) -> Self {
-        Self { node: Node::spawn(&self.settings).await, ..self }
+        let listeners = [node.public(), desk.admin_address()].map(|address| format!("http://{address}"));
+        Self { program: built().await, listeners, folder }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let listener = |address| format!("http://{address}");
+        let [url, admin_url] = &self.listeners;
         let mut command = Command::new(self.program);
         command
-            .args(["--url", &listener(self.node.public()), "--admin-url", &listener(self.node.admin_address())])
+            .args(["--url", url, "--admin-url", admin_url])
             // A machine that runs every test at once is slow, and this is no measurement.
             .args(["--timeout", "50s"])
             .args(arguments)
@@ -179,31 +213,27 @@ impl Kit {
         spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap()
     }
 
-    /// Does something as soon as the kit's people are there, and waits for its end.
-    async fn when_ready(&self, mut child: Child, act: impl AsyncFnOnce()) -> Output {
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let (mut words, lines) = spawn_blocking(move || {
-            let before: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("ready")).collect();
-            (before, lines)
-        })
-        .await
-        .unwrap();
-        act().await;
-        let (after, output) =
-            spawn_blocking(move || (lines.collect::<Vec<_>>(), child.wait_with_output().unwrap())).await.unwrap();
-        words.extend(after);
-        Output { stderr: words.join("\n").into_bytes(), ..output }
+    /// Three seconds of a scenario, in which everything was sent and answered as it should be.
+    async fn succeeds(&self, scenario: &str, rate: u64) -> Value {
+        let output = self.run(&["--scenario", scenario, "--rate", &rate.to_string(), "--for", "3s"]).await;
+
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words}{}", String::from_utf8_lossy(&output.stdout));
+        let summary = self.summary();
+        let faults = (&summary["unexpected"], &summary["refused"], &summary["unsent"], &summary["interrupted"]);
+        assert_eq!(faults, (&json!(0), &json!(0), &json!({}), &json!(false)), "{summary}");
+        assert_eq!(summary["sent"], 3 * rate, "{summary}");
+        if scenario == "limits" {
+            let held = &summary["limits"];
+            assert_eq!((&held["is_exact"], &held["retry_after_broken"]), (&json!(true), &json!(0)), "{held}");
+            assert_eq!(held["retry_after_kept"], 8);
+        }
+        summary
     }
 
     /// What the last run wrote.
     fn summary(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.folder.path().join("summary.json")).unwrap()).unwrap()
-    }
-
-    async fn tenants(&self) -> Vec<String> {
-        let page = self.node.administer(Method::GET, "/tenants", ROOT_KEY, &Value::Null).await.must_be(200);
-        let items = page.json["items"].as_array().unwrap().iter();
-        items.map(|tenant| tenant["slug"].as_str().unwrap().to_owned()).collect()
     }
 }
 
