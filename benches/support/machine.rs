@@ -36,6 +36,14 @@ pub(crate) fn processor_seconds(pid: u32) -> f64 {
     after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
+/// What all processes together have spent, the kernel's own work for them included.
+pub(crate) fn busy_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let ticks: Vec<f64> = stat.lines().next().unwrap().split_whitespace().skip(1).map(|n| n.parse().unwrap()).collect();
+    // user, nice, system, idle, waiting for input and output, interrupts of both kinds
+    [0, 1, 2, 5, 6].iter().map(|at| ticks[*at]).sum::<f64>() / 100.0
+}
+
 /// MiB that a process holds.
 pub(crate) fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -20,8 +20,7 @@ use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings, SmtpSetti
 use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::message::Channel;
-use crate::domain::settings::{Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule,
-};
+use crate::domain::settings::{Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
 use crate::secret::ExposeSecret as _;
 
 /// A credential that does not open: sealed under another master key, or damaged.
