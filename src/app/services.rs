@@ -20,7 +20,7 @@ use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
 use crate::limits::Limits;
 use crate::secret::SecretString;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, SweepPace};
 use crate::telemetry::Metrics;
 
 /// How often tenants are re-read: a change is in force everywhere within a second.
@@ -49,8 +49,10 @@ const LIMITS_POLL: Duration = Duration::from_secs(5);
 /// How often samples of histograms are folded, whether or not anybody reads them.
 const METRICS_POLL: Duration = Duration::from_secs(5);
 
-/// How often what no longer matters is removed.
+/// How often what no longer matters is removed, and how: within less than a ticker's round may take.
 const SWEEP_POLL: Duration = Duration::from_secs(60);
+const SWEEP_PACE: SweepPace =
+    SweepPace { limit: ROUND, pause: Duration::from_millis(50), patience: Duration::from_secs(20) };
 
 /// Rows a background round touches at most.
 const ROUND: u32 = 500;
@@ -178,7 +180,7 @@ impl Services {
         .await?;
         ticker::every(supervisor, "sweep", SWEEP_POLL, move || {
             let this = self.clone();
-            async move { this.storage.housekeeping().sweep(this.clock.now(), ROUND).await.map(drop) }
+            async move { this.storage.housekeeping().sweep_backlog(this.clock.now(), &SWEEP_PACE).await.map(drop) }
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! Removes what no longer matters, in bounded batches, for all tenants at once. A recurring service calls it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::Database;
 use super::error::StorageError;
@@ -98,6 +98,43 @@ pub struct Swept {
     pub audit: u64,
 }
 
+impl Swept {
+    /// Whether some kind came to `limit`, and may have more.
+    fn reached(&self, limit: u32) -> bool {
+        self.rows().into_iter().any(|rows| rows >= u64::from(limit))
+    }
+
+    fn rows(&self) -> [u64; 12] {
+        let Self { links, proofs, accounts, sessions, sealed_successors, revocations, .. } = *self;
+        let Self { messages, deliveries, early_receipts, locks, keys, audit, .. } = *self;
+        [
+            links,
+            proofs,
+            accounts,
+            sessions,
+            sealed_successors,
+            revocations,
+            messages,
+            deliveries,
+            early_receipts,
+            locks,
+            keys,
+            audit,
+        ]
+    }
+}
+
+/// How a backlog is removed.
+#[derive(Debug, Clone, Copy)]
+pub struct SweepPace {
+    /// Rows of each kind that one round removes at most.
+    pub limit: u32,
+    /// Between two rounds: whoever waits for the database goes first.
+    pub pause: Duration,
+    /// No round begins later than that after the first; what is left then waits for the next call.
+    pub patience: Duration,
+}
+
 /// Removal of what no longer matters.
 #[derive(Debug, Clone, Copy)]
 pub struct Housekeeping<'a> {
@@ -105,6 +142,21 @@ pub struct Housekeeping<'a> {
 }
 
 impl Housekeeping<'_> {
+    /// Rounds until one comes to no limit: a backlog grown faster than one round removes does not stay.
+    /// How many rows went.
+    pub async fn sweep_backlog(&self, now: Timestamp, pace: &SweepPace) -> Result<u64, StorageError> {
+        let began = Instant::now();
+        let mut removed = 0;
+        loop {
+            let swept = self.sweep(now, pace.limit).await?;
+            removed += swept.rows().into_iter().sum::<u64>();
+            if !swept.reached(pace.limit) || began.elapsed() + pace.pause >= pace.patience {
+                return Ok(removed);
+            }
+            tokio::time::sleep(pace.pause).await;
+        }
+    }
+
     /// One round: at most `limit` rows of each kind. If any count reaches the limit there may be more.
     pub async fn sweep(&self, now: Timestamp, limit: u32) -> Result<Swept, StorageError> {
         let expired = self.remove(EXPIRED_SESSIONS, now - DAY, limit).await?;

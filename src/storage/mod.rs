@@ -60,7 +60,7 @@ pub use deliveries::{Attempt, Deliveries, Delivery, Noted, Receipt};
 pub use devices::{Device, Devices, NewDevice};
 pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
-pub use housekeeping::{Housekeeping, Swept};
+pub use housekeeping::{Housekeeping, SweepPace, Swept};
 pub use links::{Link, LinkPurpose, Links, NewLink, Verified};
 pub use master_key::{MasterKeyRotation, Resealed, Resealer};
 pub use meta::Meta;

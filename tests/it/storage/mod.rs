@@ -3,6 +3,7 @@
 mod accounts;
 mod attempts;
 mod deliveries;
+mod housekeeping;
 mod outbox;
 mod passwords;
 mod schema;
