@@ -44,6 +44,7 @@ use crate::crypto::seal::Sealer;
 use crate::delivery::console::ConsoleSender;
 use crate::delivery::smtp;
 use crate::delivery::template::Templates;
+use crate::domain::settings::BadSetting;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralError;
 use crate::http::desk::Desk;
@@ -94,6 +95,9 @@ pub enum StartError {
     /// Platform mail settings.
     #[error("delivery.smtp: {0}")]
     Smtp(#[from] smtp::SmtpSettingsError),
+    /// Platform SMS providers: all that is wrong with them.
+    #[error("{}", .0.iter().map(BadSetting::to_string).collect::<Vec<_>>().join("\n"))]
+    Sms(Vec<BadSetting>),
     /// An address that cannot be listened on, or a thread that could not be started.
     #[error("{what}: {error}")]
     Io {

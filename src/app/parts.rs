@@ -9,13 +9,13 @@ use tokio_util::task::TaskTracker;
 
 use super::{StartError, World, internal};
 use crate::actors::budget::Budget;
-use crate::actors::credentials::Credentials;
+use crate::actors::credentials::{Credentials, Place};
 use crate::actors::hasher::{Hasher, HasherLimits};
 use crate::actors::senders::{Maker, Offered, Office, Platform, Postman, Renderer, Transports};
 use crate::actors::supervision::Tree;
 use crate::clock::Clock;
 use crate::config::keys::StoredKey;
-use crate::config::{Config, Security, Smtp, keys};
+use crate::config::{Config, Security, SmsProviders, Smtp, keys};
 use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::password_hash::{HashCost, PasswordHasher};
 use crate::delivery::outbound::Guard;
@@ -24,7 +24,7 @@ use crate::delivery::template::Templates;
 use crate::delivery::{NoSender, Sender};
 use crate::domain::ids::{NodeId, TenantId};
 use crate::domain::policy::Profile;
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Settings, document};
 use crate::entropy::Entropy;
 use crate::ephemeral::memory::MemoryStore;
 use crate::ephemeral::redis::{RedisSettings, RedisStore};
@@ -226,8 +226,8 @@ pub(super) struct Postal<'a> {
 }
 
 pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) -> Result<Postman, StartError> {
-    let transports =
-        Transports { platform: platform(config, world)?, maker: postal.maker, digests: Arc::clone(postal.digests) };
+    let platform = platform(config, world, &postal.maker.credentials)?;
+    let transports = Transports { platform, maker: postal.maker, digests: Arc::clone(postal.digests) };
     let (digests, tenants) = (Arc::clone(postal.digests), postal.tenants.clone());
     let office = Office {
         storage: postal.stores.storage.clone(),
@@ -246,23 +246,56 @@ pub(super) fn post_office(config: &Config, world: &World, postal: Postal<'_>) ->
 }
 
 /// What tenants without senders of their own share.
-fn platform(config: &Config, world: &World) -> Result<Platform, StartError> {
-    // Without leave, codes must not land in a terminal's or a journal's history.
-    let last_resort = if config.console_sender() {
-        let transport = Arc::new(world.console.clone());
-        Offered { name: "console", transport, limit: CONSOLE_LIMIT }
-    } else {
-        tracing::warn!("no SMS sender is configured and the console is off: codes by SMS cannot leave");
-        Offered { name: "none", transport: Arc::new(NoSender), limit: CONSOLE_LIMIT }
+fn platform(config: &Config, world: &World, credentials: &Credentials) -> Result<Platform, StartError> {
+    let last_resort = || {
+        // Without leave, codes must not land in a terminal's or a journal's history.
+        let (name, transport): (&str, Arc<dyn Sender>) = if config.console_sender() {
+            ("console", Arc::new(world.console.clone()))
+        } else {
+            ("none", Arc::new(NoSender))
+        };
+        Offered { name: name.to_owned(), transport, limit: CONSOLE_LIMIT }
     };
+    if !config.console_sender() {
+        if config.delivery.sms.is_none() {
+            tracing::warn!("no SMS sender is configured and the console is off: codes by SMS cannot leave");
+        }
+        if config.delivery.platform_smtp().is_none() {
+            tracing::warn!("no mail server is configured and the console is off: mails cannot leave");
+        }
+    }
     let email = match config.delivery.platform_smtp() {
-        None => last_resort.clone(),
+        None => last_resort(),
         Some(smtp) => {
             let transport = platform_mail(smtp, &config.outbound.allow, world)?;
-            Offered { name: "platform", transport, limit: smtp.timeout }
+            Offered { name: "platform".to_owned(), transport, limit: smtp.timeout }
         }
     };
-    Ok(Platform { email: vec![email], sms: vec![last_resort] })
+    let sms = match &config.delivery.sms {
+        Some(providers) => platform_sms(providers, &config.outbound.allow, world, credentials)?,
+        None => vec![last_resort()],
+    };
+    Ok(Platform { email: vec![email], sms })
+}
+
+/// The operator's own SMS providers.
+fn platform_sms(
+    providers: &SmsProviders,
+    allow: &[IpNet],
+    world: &World,
+    credentials: &Credentials,
+) -> Result<Vec<Offered>, StartError> {
+    // Sealed as no tenant's, and opened again at once: made as tenants' own senders are.
+    let whose = TenantId::random([0; 16]);
+    let seal = |place: document::Place<'_>, plain: &str| {
+        let document::Place { channel, sender, member } = place;
+        credentials.seal(&Place { tenant: whose, channel, sender, member }, &plain.to_owned().into()).ok()
+    };
+    // As the operator's mail server: the guard is for tenants' hosts.
+    let guard = Guard::for_operator(allow.to_vec());
+    let maker = Maker { credentials: credentials.clone(), guard, clock: world.clock.clone() };
+    let providers = providers.read(seal).map_err(StartError::Sms)?;
+    maker.offered(whose, &providers).map_err(|bad| StartError::Sms(SmsProviders::by_key(bad)))
 }
 
 /// The operator's own mail server.

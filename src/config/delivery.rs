@@ -1,4 +1,5 @@
-//! `[delivery]`: the outbox, and the senders that tenants without their own share.
+//! `[delivery]`: the outbox, and the senders that tenants without their own share; the SMS providers among
+//! them are read by `sms`.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Findings;
+use super::sms::SmsProviders;
 use super::values::{duration, secret};
 use crate::domain::contact::EmailAddress;
 use crate::secret::SecretString;
@@ -24,6 +26,10 @@ pub struct Delivery {
     pub sms_stopped: bool,
     /// The platform's mail server, for tenants whose mode is `platform`.
     pub smtp: Smtp,
+    /// The platform's SMS providers, likewise, in the order in which they are tried.
+    pub sms: Option<SmsProviders>,
+    /// File that holds them instead, as JSON.
+    pub sms_file: Option<PathBuf>,
     /// How long a message belongs to the node that took it; after a crash another waits this long.
     #[serde(with = "duration")]
     pub lease: Duration,
@@ -78,6 +84,8 @@ impl Default for Delivery {
             console: None,
             sms_stopped: false,
             smtp: Smtp::default(),
+            sms: None,
+            sms_file: None,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             max_attempts: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
@@ -109,6 +117,9 @@ impl Delivery {
     }
 
     pub(super) fn check(&self, findings: &mut Findings) {
+        if let Some(sms) = &self.sms {
+            sms.check(findings);
+        }
         if let Some(smtp) = self.platform_smtp() {
             smtp.check(findings);
         } else if !self.smtp.from.is_empty() || self.smtp.username.is_some() || self.smtp.password.is_some() {

@@ -42,6 +42,7 @@ mod log;
 mod outbound;
 mod problems;
 mod redis;
+mod sms;
 mod tenants;
 mod values;
 pub mod variables;
@@ -66,6 +67,7 @@ pub use log::Log;
 pub use outbound::Outbound;
 pub use problems::{Problem, Problems};
 pub use redis::Redis;
+pub use sms::SmsProviders;
 pub use tenants::Tenants;
 pub use variables::Variables;
 
@@ -133,12 +135,12 @@ impl Config {
     }
 
     fn check_senders(&self, findings: &mut Findings) {
-        if !self.console_sender() && self.delivery.platform_smtp().is_none() {
+        if !self.console_sender() && self.delivery.platform_smtp().is_none() && self.delivery.sms.is_none() {
             findings.add(
                 "delivery.console",
                 format!(
                     "no way to send a message: http.listen is {}, where the console sender is {}; configure \
-                     [delivery.smtp] or set delivery.console = true",
+                     [delivery.smtp] or [[delivery.sms]], or set delivery.console = true",
                     self.http.listen,
                     if self.delivery.console.is_some() { "switched off" } else { "off by default" },
                 ),

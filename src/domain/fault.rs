@@ -54,6 +54,24 @@ impl From<BadSetting> for Fault {
     }
 }
 
+impl From<Fault> for BadSetting {
+    /// `/sms/senders/0/from` is `sms.senders[0].from`.
+    fn from(fault: Fault) -> Self {
+        let mut path = String::new();
+        for step in fault.pointer.split('/').skip(1) {
+            let is_index = step.bytes().all(|byte| byte.is_ascii_digit());
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let (before, after) = match (is_index, path.is_empty()) {
+                (true, _) => ("[", "]"),
+                (false, true) => ("", ""),
+                (false, false) => (".", ""),
+            };
+            path.extend([before, &step, after]);
+        }
+        Self { path: path.into(), reason: fault.message.into_owned() }
+    }
+}
+
 fn pointer(path: &Path) -> String {
     path.iter()
         .map(|segment| match segment {

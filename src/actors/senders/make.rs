@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::route::Offered;
 use crate::actors::credentials::{Credentials, Place};
 use crate::clock::Clock;
 use crate::delivery::Sender;
@@ -20,7 +21,9 @@ use crate::delivery::smtp::{self, SmtpLogin, SmtpSender, SmtpSettings, SmtpSetti
 use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::message::Channel;
-use crate::domain::settings::{Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule};
+use crate::domain::settings::{
+    BadSetting, Sealed, Settings, SmsKind, SmsSender, SmtpSecurity, SmtpServer, SuccessRule,
+};
 use crate::secret::ExposeSecret as _;
 
 /// A credential that does not open: sealed under another master key, or damaged.
@@ -102,6 +105,26 @@ impl Maker {
         };
         let unfit = made.into_iter().enumerate().filter_map(|(at, made)| Some((at, made.err()?)));
         unfit.map(|(at, unfit)| unfit.fault(channel.as_str(), at)).collect()
+    }
+
+    /// The operator's SMS providers, for tenants whose mode is `platform`. Their credentials are sealed for
+    /// `whose` document; nobody is told where to report deliveries.
+    ///
+    /// # Errors
+    /// Every one that no sender can be made of, by its path in a settings document.
+    pub fn offered(&self, whose: TenantId, providers: &[SmsSender]) -> Result<Vec<Offered>, Vec<BadSetting>> {
+        let (mut offered, mut bad) = (Vec::new(), Vec::new());
+        for (at, provider) in providers.iter().enumerate() {
+            let limit = provider.timeout.map_or(sms::DEFAULT_TIMEOUT, Duration::from_secs);
+            match self.sms(whose, provider, limit, None) {
+                Ok(transport) => offered.push(Offered { name: provider.name().to_owned(), transport, limit }),
+                Err(Unfit { member, reason }) => {
+                    let path = format!("sms.senders[{at}].{member}").into();
+                    bad.push(BadSetting { path, reason: format!("cannot be used ({reason})") });
+                }
+            }
+        }
+        if bad.is_empty() { Ok(offered) } else { Err(bad) }
     }
 
     /// A tenant's mail server, as one sender.

@@ -22,7 +22,7 @@ use crate::tenant::TenantContext;
 #[derive(Clone)]
 pub struct Offered {
     /// What it is called in the delivery log.
-    pub name: &'static str,
+    pub name: String,
     /// The sender.
     pub transport: Arc<dyn Sender>,
     /// What one send takes at most.
@@ -155,7 +155,7 @@ impl Transports {
             (Mode::Off, _) => Vec::new(),
             (Mode::Platform, _) => {
                 let offered = self.platform.of(channel).iter();
-                offered.map(|offered| keep_or(offered.name, MadeFrom::Platform, &|made| offered.way(made))).collect()
+                offered.map(|offered| keep_or(&offered.name, MadeFrom::Platform, &|made| offered.way(made))).collect()
             }
             (Mode::Own, Channel::Email) => {
                 let make = |server: &SmtpServer| {
@@ -202,7 +202,7 @@ impl Transports {
 impl Offered {
     fn way(&self, made_from: MadeFrom) -> Way {
         Way {
-            name: self.name.to_owned(),
+            name: self.name.clone(),
             transport: Arc::clone(&self.transport),
             limit: self.limit,
             breaker: Breaker::default(),

@@ -33,6 +33,40 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn sms_providers_come_as_tables_as_a_variable_or_in_a_file_and_show_no_credential() {
+    let tables = "[[delivery.sms]]\nkind = \"vonage\"\napi_key = \"hunter2\"\napi_secret = \"hunter3\"\nfrom = \"Acme\"\n\
+                  [[delivery.sms]]\nkind = \"http\"\nurl = \"https://a.test/\"\nheaders = { X-Key = \"hunter4\" }\n";
+    let json = r#"[{"kind":"vonage","api_key":"hunter2","api_secret":"hunter3","from":"Acme"},
+                   {"kind":"http","url":"https://a.test/","headers":{"X-Key":"hunter4"}}]"#;
+    let written = Written::new("");
+    let file = written.file("sms.json", json);
+
+    for config in [
+        Written::new(tables).load(&[]).unwrap(),
+        from_environment(&[("GUICHET__DELIVERY__SMS", json)]).unwrap(),
+        from_environment(&[("GUICHET__DELIVERY__SMS_FILE", file.to_str().unwrap())]).unwrap(),
+    ] {
+        let mut given = Vec::new();
+        let seal = |place: guichet::domain::settings::document::Place<'_>, plain: &str| {
+            given.push(format!("{}.{} {plain}", place.sender, place.member));
+            Some(guichet::domain::settings::Sealed {
+                sealed: String::new(),
+                updated_at: guichet::domain::time::Timestamp::from_millis(0),
+            })
+        };
+        let providers = config.delivery.sms.clone().unwrap().read(seal).unwrap();
+        assert_eq!(providers.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>(), ["vonage", "http"]);
+        given.sort();
+        assert_eq!(given, ["http.headers.X-Key hunter4", "vonage.api_key hunter2", "vonage.api_secret hunter3"]);
+        let shown = serde_json::to_string(&config).unwrap();
+        for text in [shown.clone(), format!("{config:?}")] {
+            assert!(!text.contains("hunter"), "{text}");
+        }
+        assert_eq!(shown.matches("[REDACTED]").count(), 3, "{shown}");
+    }
+}
+
+#[test]
 fn every_kind_of_value_can_be_a_variable() {
     let config = from_environment(&[
         ("GUICHET_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7"),

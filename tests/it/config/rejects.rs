@@ -127,6 +127,28 @@ fn a_mail_server_that_cannot_work() {
 }
 
 #[test]
+fn sms_providers_are_read_as_a_tenants_own_are() {
+    let list = "delivery.sms: must be tables [[delivery.sms]], or a list of them in JSON";
+    assert_eq!(complaints("[delivery]\nsms = \"hunter2\""), list);
+    assert_eq!(complaints("[delivery.sms]\nkind = \"twilio\""), list);
+    assert_eq!(
+        complaints_about(&[("GUICHET__DELIVERY__SMS", "{\"auth_token\":\"hunter2\"}")]),
+        format!("{list} (from GUICHET__DELIVERY__SMS)")
+    );
+    assert_eq!(complaints("[[delivery.sms]]"), "delivery.sms[0].kind: This member is required.");
+    assert_eq!(complaints("[delivery]\nsms = []"), "delivery.sms: names no provider");
+    assert_eq!(
+        complaints("[[delivery.sms]]\nkind = \"http\"\nurl = \"https://a.test/\"\ntokn = \"hunter2\""),
+        "delivery.sms[0].tokn: There is no such member."
+    );
+    assert_eq!(
+        complaints("[[delivery.sms]]\nkind = \"orange\"\n[[delivery.sms]]\nkind = \"http\""),
+        "delivery.sms[0].client_id: kind orange needs it\ndelivery.sms[0].client_secret: kind orange needs it\n\
+         delivery.sms[0].from: kind orange needs it\ndelivery.sms[1].url: kind http needs it"
+    );
+}
+
+#[test]
 fn a_mail_server_in_the_clear_must_be_in_an_allowed_network() {
     let relay = |allow: &str| {
         let toml = "host = \"10.0.0.5\"\nfrom = \"no-reply@example.com\"\nsecurity = \"none\"";
@@ -142,12 +164,12 @@ fn a_public_listener_without_a_way_to_send_is_refused() {
     assert_eq!(
         complaints_about(&[("GUICHET_LISTEN", "0.0.0.0:3000")]),
         "delivery.console: no way to send a message: http.listen is 0.0.0.0:3000, where the console sender is off by \
-         default; configure [delivery.smtp] or set delivery.console = true"
+         default; configure [delivery.smtp] or [[delivery.sms]], or set delivery.console = true"
     );
     assert_eq!(
         complaints_about(&[("GUICHET__DELIVERY__CONSOLE", "false")]),
         "delivery.console: no way to send a message: http.listen is 127.0.0.1:3000, where the console sender is \
-         switched off; configure [delivery.smtp] or set delivery.console = true (from GUICHET__DELIVERY__CONSOLE)"
+         switched off; configure [delivery.smtp] or [[delivery.sms]], or set delivery.console = true (from GUICHET__DELIVERY__CONSOLE)"
     );
     assert!(from_environment(&[("GUICHET_LISTEN", "0.0.0.0:3000"), ("GUICHET__DELIVERY__CONSOLE", "true")]).is_ok());
     assert!(Written::new(&format!("[http]\nlisten = \"[::]:3000\"\n{SMTP}")).load(&[]).is_ok());

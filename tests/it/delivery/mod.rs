@@ -11,6 +11,7 @@ pub(crate) mod mail_server;
 pub(crate) mod outbound;
 #[cfg(test)]
 mod own_senders;
+mod platform_sms;
 #[cfg(test)]
 pub(crate) mod provider;
 #[cfg(test)]

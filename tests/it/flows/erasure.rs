@@ -6,6 +6,7 @@ use guichet::domain::ids::TenantId;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::secrets::hex;
 use super::{AWA, NUMBER, OTHER_NUMBER, PASSWORD, Tokens, a_person, seconds, sign_in};
 use crate::delivery::provider::{Asked, Provider, answer};
 use crate::harness::client::Door;
@@ -101,7 +102,7 @@ async fn is_forgotten(gateway: &Gateway, tenant: TenantId) {
     ] {
         assert_eq!(log(gateway, contact).await, 0, "{contact}");
         let digest = digests.contact(tenant, &Contact::from_canonical(kind, contact).unwrap());
-        let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(digest.as_bytes());
         for (table, row) in &tables {
             let row = row.to_ascii_lowercase();
             assert!(!row.contains(&digest) && !row.contains(contact), "{contact} is in {table}: {row}");

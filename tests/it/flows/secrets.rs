@@ -62,8 +62,10 @@ pub(crate) fn holds(text: &[u8], secret: &str) -> bool {
     (0..text.len()).any(|at| text[at] == secret.as_bytes()[0] && found(at))
 }
 
-pub(crate) fn hex(text: &str) -> String {
-    text.bytes()
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes
+        .as_ref()
+        .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
         .filter_map(|digit| char::from_digit(digit.into(), 16))
         .collect()

@@ -270,138 +270,154 @@ struct Row {
     make: for<'g> fn(&Hand<'_>, Door<'g>) -> Call<'g>,
 }
 
+/// `row!(METHOD pattern => what home answers and says, |hand, door| the call)`.
+macro_rules! row {
+    ($method:ident $pattern:literal => $home:literal $says:literal, |$hand:ident, $door:ident| $make:expr) => {
+        Row { method: Method::$method, pattern: $pattern, home: $home, says: $says, make: |$hand, $door| $make }
+    };
+}
+
 /// Every public route, in an order in which each still finds what it needs at home.
 fn rows() -> Vec<Row> {
-    use Thing as T;
-    let row = |method: Method, pattern, home, says, make| Row { method, pattern, home, says, make };
-    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
-    macro_rules! row {
-        ($method:ident $pattern:literal => $home:literal $says:literal, |$hand:ident, $door:ident| $make:expr) => {
-            row($method.clone(), $pattern, $home, $says, |$hand, $door| $make)
-        };
-    }
+    looking().into_iter().chain(signing_in()).chain(ending()).collect()
+}
+
+/// What changes nothing.
+fn looking() -> Vec<Row> {
     vec![
-        row!(get "/.well-known/jwks.json" => 200 "", |_hand, door| door.get("/.well-known/jwks.json")),
-        row!(get "/.well-known/oauth-authorization-server" => 200 "", |_hand, door| {
+        row!(GET "/.well-known/jwks.json" => 200 "", |_hand, door| door.get("/.well-known/jwks.json")),
+        row!(GET "/.well-known/oauth-authorization-server" => 200 "", |_hand, door| {
             door.get("/.well-known/oauth-authorization-server")
         }),
-        row!(get "/forward-auth" => 200 "", |hand, door| door.get("/forward-auth").bearer(&hand.show(T::Access))),
-        row!(get "/api/auth/me" => 200 "", |hand, door| door.get("/api/auth/me").bearer(&hand.show(T::Access))),
-        row!(get "/api/auth/sessions" => 200 "", |hand, door| {
-            door.get("/api/auth/sessions").bearer(&hand.show(T::Access))
+        row!(GET "/forward-auth" => 200 "", |hand, door| door.get("/forward-auth").bearer(&hand.show(Thing::Access))),
+        row!(GET "/api/auth/me" => 200 "", |hand, door| door.get("/api/auth/me").bearer(&hand.show(Thing::Access))),
+        row!(GET "/api/auth/sessions" => 200 "", |hand, door| {
+            door.get("/api/auth/sessions").bearer(&hand.show(Thing::Access))
         }),
-        row!(get "/api/auth/devices" => 200 "", |hand, door| {
-            door.get("/api/auth/devices").bearer(&hand.show(T::Access))
+        row!(GET "/api/auth/devices" => 200 "", |hand, door| {
+            door.get("/api/auth/devices").bearer(&hand.show(Thing::Access))
         }),
-        row!(post "/oauth/introspect" => 200 "\"active\":true", |hand, door| {
-            app(hand).post(door, "/oauth/introspect", &[("token", &hand.show(T::AppToken))])
+        row!(POST "/oauth/introspect" => 200 "\"active\":true", |hand, door| {
+            app(hand).post(door, "/oauth/introspect", &[("token", &hand.show(Thing::AppToken))])
         }),
-        row!(get "/hooks/{tenant}/{sender}" => 204 "", |hand, door| {
+        row!(GET "/hooks/{tenant}/{sender}" => 204 "", |hand, door| {
             door.get(&format!("{}&reference=x&status=sent", hook(hand, door)))
         }),
-        row!(post "/hooks/{tenant}/{sender}" => 204 "", |hand, door| {
+        row!(POST "/hooks/{tenant}/{sender}" => 204 "", |hand, door| {
             door.post(&hook(hand, door), &json!({"reference": "x", "status": "sent"}))
         }),
-        row!(get "/api/auth/password/reset/{token}" => 200 "<form", |hand, door| {
-            door.get(&format!("/api/auth/password/reset/{}", hand.show(T::ResetForm)))
+        row!(GET "/api/auth/password/reset/{token}" => 200 "<form", |hand, door| {
+            door.get(&format!("/api/auth/password/reset/{}", hand.show(Thing::ResetForm)))
         }),
-        row!(get "/api/auth/unlock/{token}" => 200 "<form", |hand, door| {
-            door.get(&format!("/api/auth/unlock/{}", hand.show(T::UnlockLink)))
+        row!(GET "/api/auth/unlock/{token}" => 200 "<form", |hand, door| {
+            door.get(&format!("/api/auth/unlock/{}", hand.show(Thing::UnlockLink)))
         }),
-        row!(get "/api/auth/invitation/{token}" => 200 "<form", |hand, door| {
-            door.get(&format!("/api/auth/invitation/{}", hand.show(T::InvitationLink)))
+        row!(GET "/api/auth/invitation/{token}" => 200 "<form", |hand, door| {
+            door.get(&format!("/api/auth/invitation/{}", hand.show(Thing::InvitationLink)))
         }),
-        row!(post "/auth/request-code" => 200 "", |hand, door| {
+    ]
+}
+
+/// What lets people in.
+fn signing_in() -> Vec<Row> {
+    vec![
+        row!(POST "/auth/request-code" => 200 "", |hand, door| {
             door.post("/auth/request-code", &json!({"phone": hand.number(&format!("+22178{:07}", once()))}))
         }),
-        row!(post "/auth/verify-code" => 200 "\"token\"", |hand, door| {
-            let body = json!({"phone": hand.number(NUMBER), "code": hand.show(T::TextedCode)});
+        row!(POST "/auth/verify-code" => 200 "\"token\"", |hand, door| {
+            let body = json!({"phone": hand.number(NUMBER), "code": hand.show(Thing::TextedCode)});
             door.post("/auth/verify-code", &body)
         }),
-        row!(post "/auth/register" => 201 "\"token\"", |hand, door| {
+        row!(POST "/auth/register" => 201 "\"token\"", |hand, door| {
             let body = json!({"phone": hand.number(OTHER_NUMBER), "first_name": "Binta", "last_name": "Fall",
-                              "registration_token": hand.show(T::RegistrationToken)});
+                              "registration_token": hand.show(Thing::RegistrationToken)});
             door.post("/auth/register", &body)
         }),
-        row!(post "/api/auth/register" => 201 "", |_hand, door| {
+        row!(POST "/api/auth/register" => 201 "", |_hand, door| {
             let body = json!({"username": "new", "email": format!("new{}@example.com", once()),
                               "password": NEW_PASSWORD, "phoneNumber": "123456789"});
             door.post("/api/auth/register", &body)
         }),
-        row!(post "/api/auth/resend-verification" => 200 "", |hand, door| {
+        row!(POST "/api/auth/resend-verification" => 200 "", |hand, door| {
             door.post("/api/auth/resend-verification", &json!({"email": hand.email(AWA)}))
         }),
-        row!(get "/api/auth/verify/{token}" => 200 "", |hand, door| {
-            door.get(&format!("/api/auth/verify/{}", hand.show(T::VerificationLink)))
+        row!(GET "/api/auth/verify/{token}" => 200 "", |hand, door| {
+            door.get(&format!("/api/auth/verify/{}", hand.show(Thing::VerificationLink)))
         }),
-        row!(post "/api/auth/verify/{token}" => 200 "", |hand, door| {
-            door.call(Method::POST, &format!("/api/auth/verify/{}", hand.show(T::VerificationLink)))
+        row!(POST "/api/auth/verify/{token}" => 200 "", |hand, door| {
+            door.call(Method::POST, &format!("/api/auth/verify/{}", hand.show(Thing::VerificationLink)))
         }),
-        row!(post "/api/auth/invitation/{token}" => 200 "", |hand, door| {
-            let path = format!("/api/auth/invitation/{}", hand.show(T::InvitationLink));
+        row!(POST "/api/auth/invitation/{token}" => 200 "", |hand, door| {
+            let path = format!("/api/auth/invitation/{}", hand.show(Thing::InvitationLink));
             door.post(&path, &json!({"password": NEW_PASSWORD}))
         }),
-        row!(post "/api/auth/unlock/{token}" => 200 "", |hand, door| {
-            door.call(Method::POST, &format!("/api/auth/unlock/{}", hand.show(T::UnlockLink)))
+        row!(POST "/api/auth/unlock/{token}" => 200 "", |hand, door| {
+            door.call(Method::POST, &format!("/api/auth/unlock/{}", hand.show(Thing::UnlockLink)))
         }),
-        row!(post "/api/auth/password/forgot" => 200 "", |hand, door| {
+        row!(POST "/api/auth/password/forgot" => 200 "", |hand, door| {
             door.post("/api/auth/password/forgot", &json!({"email": hand.email("nobody@example.com")}))
         }),
-        row!(post "/api/auth/password/reset" => 200 "", |hand, door| {
-            let body = json!({"token": hand.show(T::ResetLink), "password": NEW_PASSWORD});
+        row!(POST "/api/auth/password/reset" => 200 "", |hand, door| {
+            let body = json!({"token": hand.show(Thing::ResetLink), "password": NEW_PASSWORD});
             door.post("/api/auth/password/reset", &body)
         }),
-        row!(post "/api/auth/password/reset/{token}" => 200 "", |hand, door| {
-            let path = format!("/api/auth/password/reset/{}", hand.show(T::ResetForm));
+        row!(POST "/api/auth/password/reset/{token}" => 200 "", |hand, door| {
+            let path = format!("/api/auth/password/reset/{}", hand.show(Thing::ResetForm));
             door.form(&path, &[("password", NEW_PASSWORD)])
         }),
-        row!(post "/api/auth/login" => 200 "\"token\"", |hand, door| {
-            let body = json!({"email": hand.email(AWA), "password": hand.show(T::Password)});
-            door.post("/api/auth/login", &body).device(&hand.show(T::Device))
+        row!(POST "/api/auth/login" => 200 "\"token\"", |hand, door| {
+            let body = json!({"email": hand.email(AWA), "password": hand.show(Thing::Password)});
+            door.post("/api/auth/login", &body).device(&hand.show(Thing::Device))
         }),
-        row!(post "/api/auth/verify-otp" => 200 "\"token\"", |hand, door| {
-            let body = json!({"email": hand.email(AWA), "otp": hand.show(T::MailedCode),
-                              "challenge_id": hand.show(T::Challenge)});
+        row!(POST "/api/auth/verify-otp" => 200 "\"token\"", |hand, door| {
+            let body = json!({"email": hand.email(AWA), "otp": hand.show(Thing::MailedCode),
+                              "challenge_id": hand.show(Thing::Challenge)});
             door.post("/api/auth/verify-otp", &body)
         }),
-        row!(post "/api/auth/refresh" => 200 "", |hand, door| {
-            door.post("/api/auth/refresh", &json!({"refresh_token": hand.show(T::Refresh)}))
+    ]
+}
+
+/// What replaces or ends what was given out.
+fn ending() -> Vec<Row> {
+    vec![
+        row!(POST "/api/auth/refresh" => 200 "", |hand, door| {
+            door.post("/api/auth/refresh", &json!({"refresh_token": hand.show(Thing::Refresh)}))
         }),
-        row!(post "/oauth/token" => 200 "", |hand, door| {
-            let form = [("grant_type", "refresh_token"), ("refresh_token", &hand.show(T::AppRefresh))];
+        row!(POST "/oauth/token" => 200 "", |hand, door| {
+            let form = [("grant_type", "refresh_token"), ("refresh_token", &hand.show(Thing::AppRefresh))];
             app(hand).post(door, "/oauth/token", &form)
         }),
-        row!(post "/oauth/revoke" => 200 "", |hand, door| {
-            app(hand).post(door, "/oauth/revoke", &[("token", &hand.show(T::AppToken))])
+        row!(POST "/oauth/revoke" => 200 "", |hand, door| {
+            app(hand).post(door, "/oauth/revoke", &[("token", &hand.show(Thing::AppToken))])
         }),
-        row!(delete "/api/auth/sessions/{id}" => 204 "", |hand, door| {
-            let path = format!("/api/auth/sessions/{}", hand.show(T::SessionId));
-            door.delete(&path).bearer(&hand.show(T::Access))
+        row!(DELETE "/api/auth/sessions/{id}" => 204 "", |hand, door| {
+            let path = format!("/api/auth/sessions/{}", hand.show(Thing::SessionId));
+            door.delete(&path).bearer(&hand.show(Thing::Access))
         }),
-        row!(delete "/api/auth/devices/{id}" => 204 "", |hand, door| {
-            let path = format!("/api/auth/devices/{}", hand.show(T::DeviceId));
-            door.delete(&path).bearer(&hand.show(T::Access))
+        row!(DELETE "/api/auth/devices/{id}" => 204 "", |hand, door| {
+            let path = format!("/api/auth/devices/{}", hand.show(Thing::DeviceId));
+            door.delete(&path).bearer(&hand.show(Thing::Access))
         }),
-        row!(post "/api/auth/contact/change" => 200 "", |hand, door| {
+        row!(POST "/api/auth/contact/change" => 200 "", |hand, door| {
             let body = json!({"phone": hand.number(NEW_NUMBER)});
-            door.post("/api/auth/contact/change", &body).bearer(&hand.show(T::PhoneAccess))
+            door.post("/api/auth/contact/change", &body).bearer(&hand.show(Thing::PhoneAccess))
         }),
-        row!(post "/api/auth/contact/confirm" => 200 "", |hand, door| {
-            let body = json!({"email": hand.email(NEW_ADDRESS), "code": hand.show(T::ContactCode)});
-            door.post("/api/auth/contact/confirm", &body).bearer(&hand.show(T::LeaverAccess))
+        row!(POST "/api/auth/contact/confirm" => 200 "", |hand, door| {
+            let body = json!({"email": hand.email(NEW_ADDRESS), "code": hand.show(Thing::ContactCode)});
+            door.post("/api/auth/contact/confirm", &body).bearer(&hand.show(Thing::LeaverAccess))
         }),
-        row!(post "/api/auth/password/change" => 200 "", |hand, door| {
-            let body = json!({"current_password": hand.show(T::Password), "new_password": NEW_PASSWORD});
-            door.post("/api/auth/password/change", &body).bearer(&hand.show(T::Access))
+        row!(POST "/api/auth/password/change" => 200 "", |hand, door| {
+            let body = json!({"current_password": hand.show(Thing::Password), "new_password": NEW_PASSWORD});
+            door.post("/api/auth/password/change", &body).bearer(&hand.show(Thing::Access))
         }),
-        row!(delete "/api/auth/sessions" => 204 "", |hand, door| {
-            door.delete("/api/auth/sessions").bearer(&hand.show(T::PhoneAccess))
+        row!(DELETE "/api/auth/sessions" => 204 "", |hand, door| {
+            door.delete("/api/auth/sessions").bearer(&hand.show(Thing::PhoneAccess))
         }),
-        row!(delete "/api/auth/me" => 204 "", |hand, door| {
-            door.delete("/api/auth/me").bearer(&hand.show(T::LeaverAccess))
+        row!(DELETE "/api/auth/me" => 204 "", |hand, door| {
+            door.delete("/api/auth/me").bearer(&hand.show(Thing::LeaverAccess))
         }),
-        row!(post "/api/auth/logout" => 200 "", |hand, door| {
-            door.post("/api/auth/logout", &json!({})).bearer(&hand.show(T::Access))
+        row!(POST "/api/auth/logout" => 200 "", |hand, door| {
+            door.post("/api/auth/logout", &json!({})).bearer(&hand.show(Thing::Access))
         }),
     ]
 }

@@ -70,7 +70,7 @@ pub(super) fn routes() -> Routes<Desk> {
         .of_tenant(Role::TenantAdmin, Method::DELETE, ONE, erase)
         .describe(
             Doc::new("users", "Erase a person")
-                .about("Everything kept about them but the audit log's ids; their tokens are refused from now on.")
+                .about("Everything kept about them but the audit log's ids, what was sent to them too; their tokens are refused from now on.")
                 .empty(204, "Gone.")
                 .problems(&[P::NotFound]),
         )
