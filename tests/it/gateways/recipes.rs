@@ -82,11 +82,11 @@ impl Gateway {
 
     /// Starts it; `None` where its program is missing and may be.
     pub(super) async fn start(self, places: &Places) -> Option<Running> {
-        self.start_with(places, |recipe| recipe).await
+        self.start_with(places, str::to_owned).await
     }
 
     /// The same with a change to its recipe.
-    pub(super) async fn start_with(self, places: &Places, change: impl Fn(String) -> String) -> Option<Running> {
+    pub(super) async fn start_with(self, places: &Places, change: impl Fn(&str) -> String) -> Option<Running> {
         let Some(program) = find(self.program()) else {
             assert!(std::env::var_os("CI").is_none(), "{} is missing: `bash tests/run.sh` installs it", self.program());
             return None;
@@ -97,7 +97,7 @@ impl Gateway {
             let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/gateways").join(file);
             let name = recipe.file_name().unwrap().to_owned();
             let text = fs::read_to_string(&recipe).unwrap();
-            fs::write(folder.path().join(name), change(localised(&text, places, port, folder.path()))).unwrap();
+            fs::write(folder.path().join(name), change(&localised(&text, places, port, folder.path()))).unwrap();
         }
         let first = folder.path().join(Path::new(self.files()[0]).file_name().unwrap());
         let log = folder.path().join("log");

@@ -51,7 +51,7 @@ fn scaled(time: Duration) -> Duration {
 async fn keys_change_under_load_and_no_verifier_refuses_a_good_token() {
     let Some(tools) = Tools::find() else { return };
     let back_end = BackEnd::embedded().with_clock(Clock::behind(BEHIND));
-    back_end.run(|gateway| async move { tell(gateway, &tools).await }).await;
+    back_end.run(|gateway| async move { Box::pin(tell(gateway, &tools)).await }).await;
 }
 
 async fn tell(gateway: Gateway, tools: &Tools) {
@@ -90,7 +90,7 @@ async fn tell(gateway: Gateway, tools: &Tools) {
 }
 
 /// The recipe with keys kept for as much shorter as this test's time is.
-fn in_a_hurry(recipe: String) -> String {
+fn in_a_hurry(recipe: &str) -> String {
     let kept = format!("cache_duration: {}s", ENVOY.as_secs());
     assert!(recipe.contains(&kept), "another cache than this test says");
     recipe.replace(&kept, &format!("cache_duration: {:.3}s", scaled(ENVOY).as_secs_f64()))
@@ -120,7 +120,7 @@ impl Story {
     /// The newest token, or (every other time) some earlier one.
     fn a_token(&self, n: usize) -> String {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = if n % 2 == 0 { tokens.len() - 1 } else { n * 7_919 % tokens.len() };
+        let at = if n.is_multiple_of(2) { tokens.len() - 1 } else { n * 7_919 % tokens.len() };
         tokens[at].clone()
     }
 
