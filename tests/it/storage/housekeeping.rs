@@ -13,7 +13,8 @@ const PACE: SweepPace = SweepPace { limit: 10, pause: Duration::from_millis(1), 
 /// So many events that are past their time a year and a half later.
 async fn with_events(storage: &Storage, number: usize) {
     let tenant = a_tenant(storage, "one").await;
-    let event = Event { tenant, account: None, kind: EventKind::AuthnLoginFail, at: T0, cause: None, key: None };
+    let event =
+        Event { tenant, account: None, kind: EventKind::AuthnLoginFail, at: T0, cause: None, key: None, subject: None };
     storage.audit().record(&vec![event; number]).await.unwrap();
 }
 
