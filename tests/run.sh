@@ -4,6 +4,7 @@
 #   bash tests/run.sh                 everything
 #   bash tests/run.sh lockout         with arguments of `cargo test`
 #   bash tests/run.sh --prepare       only installs what is missing, and builds the load kit
+#   bash tests/run.sh --with COMMAND  runs a command beside both servers instead of the tests
 #
 # On Debian and Ubuntu it installs what is missing (as root). Both servers listen on free ports of
 # 127.0.0.1, keep their data in a temporary folder and end with this script. What already runs on
@@ -210,8 +211,13 @@ folder=$(mktemp --directory /tmp/guichet-tests.XXXXXX)
 # Another user walks through it to the folder of PostgreSQL.
 chmod 711 "$folder"
 install_missing
-install_tools
-build_load_kit
+command=(cargo test --locked --no-fail-fast "$@")
+if [ "${1-}" = --with ]; then
+    command=("${@:2}")
+else
+    install_tools
+    build_load_kit
+fi
 if [ "${1-}" = --prepare ]; then exit; fi
 
 # The caller's own services must not leak into a test.
@@ -225,7 +231,7 @@ export CI=true
 
 # A group of their own, so that a signal to this script reaches the tests whatever they started.
 set -m
-cargo test --locked --no-fail-fast "$@" </dev/null &
+"${command[@]}" </dev/null &
 tests=$!
 set +m
 status=0

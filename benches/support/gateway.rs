@@ -77,6 +77,11 @@ impl Stores {
         Storage::open(&target, &settings).await.unwrap()
     }
 
+    /// The address of the shared database made for this run.
+    pub(crate) fn own_database(&self) -> Option<&str> {
+        self.shared.as_ref().map(|shared| shared.own_url.as_str())
+    }
+
     /// The Redis that the gateway is told of.
     pub(crate) async fn open_redis(&self) -> Option<RedisStore> {
         let shared = self.shared.as_ref()?;
