@@ -48,7 +48,7 @@ pub enum LimitName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitKey {
-    /// The client's address; IPv6 by /64.
+    /// The client's address; IPv6 by /64, and at [`OF_A_SITE`] times the rate by /48.
     Client,
     /// A canonical e-mail address or phone number.
     Contact,
@@ -152,11 +152,18 @@ pub struct LimitPolicy {
     pub mode: LimitMode,
 }
 
+/// How much more than one of its clients an IPv6 site (/48) may ask. Providers give a subscriber up to
+/// that much, and sixty-five thousand networks are a way around any limit by /64; others serve many
+/// people out of one.
+pub const OF_A_SITE: u32 = 16;
+
 /// One subject of a limit, small enough to be copied into every key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitSubject {
     /// A client by its address; only [`LimitSubject::client`] makes one.
     Client(IpAddr),
+    /// All IPv6 clients of one /48; only [`LimitSubject::site`] makes one.
+    Site(Ipv6Addr),
     /// An app of the tenant.
     App(Uuid),
     /// The tenant.
@@ -171,12 +178,22 @@ impl LimitSubject {
         Self::Client(masked(address, 0, 64))
     }
 
+    /// The site around a client, if it has one.
+    #[must_use]
+    pub const fn site(self) -> Option<Self> {
+        match self {
+            Self::Client(IpAddr::V6(address)) => Some(Self::Site(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80))),
+            _ => None,
+        }
+    }
+
     /// What a tenant's administrator may see of it: a client's neighbourhood, an app, or nothing.
     #[must_use]
     pub fn shown(self) -> String {
         match self {
             Self::Client(address @ IpAddr::V4(_)) => format!("{}/24", masked(address, 8, 64)),
             Self::Client(address) => format!("{address}/64"),
+            Self::Site(address) => format!("{address}/48"),
             Self::App(app) => app.to_string(),
             Self::Tenant => "*".to_owned(),
         }
@@ -196,6 +213,8 @@ impl fmt::Display for LimitSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(address) => address.fmt(f),
+            // Else it would be one with the first client in it.
+            Self::Site(address) => write!(f, "{address}/48"),
             Self::App(app) => app.fmt(f),
             Self::Tenant => f.write_str("all"),
         }
@@ -207,6 +226,7 @@ impl fmt::Debug for LimitSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client(_) => "Client(…)",
+            Self::Site(_) => "Site(…)",
             Self::App(_) => "App(…)",
             Self::Tenant => "Tenant",
         })
@@ -302,6 +322,12 @@ mod tests {
         assert_eq!(of("192.0.2.7").shown(), "192.0.2.0/24");
         assert_eq!(of("2001:db8::1").shown(), "2001:db8::/64");
         assert_eq!(of("2001:db8::1").to_string(), "2001:db8::");
+        let site = of("2001:db8::1").site().unwrap();
+        assert_eq!(of("2001:db8:0:ffff::1").site(), Some(site));
+        assert_ne!(of("2001:db8:1::1").site(), Some(site));
+        assert_eq!((of("192.0.2.7").site(), site.site()), (None, None));
+        assert_eq!((site.to_string(), site.shown()), ("2001:db8::/48".to_owned(), "2001:db8::/48".to_owned()));
+        assert!(!format!("{site:?}").contains("2001"));
         assert!(!format!("{:?}", of("192.0.2.7")).contains("192"));
     }
 }

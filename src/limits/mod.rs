@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::domain::ids::{AppId, TenantId};
 use crate::domain::limits::bucket::{Bucket, Rate, Verdict};
 use crate::domain::limits::spray::STRANGERS_SHARE;
-use crate::domain::limits::{LimitKey, LimitMode, LimitName, LimitPolicy, LimitSubject};
+use crate::domain::limits::{LimitKey, LimitMode, LimitName, LimitPolicy, LimitSubject, OF_A_SITE};
 use crate::domain::time::Timestamp;
 use crate::ephemeral::{AttemptSubject, EphemeralStore, LimitCheck};
 use crate::telemetry::{LIMIT_RECORDED, LIMIT_REFUSALS, LIMITS_SKIPPED, LIMITS_WITHOUT_STORE, causes};
@@ -111,7 +111,8 @@ pub enum Decision {
 /// A refusal: whoever waits as long as it says is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Every limit that refused for certain, and where the others stand.
+    /// Every limit that refused for certain, and where the others stand; a client's own before that of
+    /// the site around it, under one name.
     pub standings: Vec<Standing>,
     /// How long until all violated ones have room.
     pub wait: Duration,
@@ -178,6 +179,16 @@ struct Ask {
     check: LimitCheck,
 }
 
+impl Ask {
+    /// The client's own limit first, then that of the site around it.
+    fn with_site(self) -> impl Iterator<Item = Self> {
+        let LimitCheck { subject, rate, .. } = self.check;
+        let of_site = |subject| LimitCheck { subject, rate: rate.times(OF_A_SITE), ..self.check };
+        let site = subject.site().map(|subject| Self { check: of_site(subject), ..self });
+        std::iter::once(self).chain(site)
+    }
+}
+
 impl Limits {
     /// Limits judged by `store`.
     #[must_use]
@@ -196,8 +207,8 @@ impl Limits {
 
     /// Asks all limits of a request, and takes from all or from none.
     pub async fn check(&self, tenant: &TenantContext, names: &[LimitName], caller: &Caller) -> Decision {
-        let asks: Vec<_> = names.iter().filter_map(|name| self.ask(tenant, *name, caller)).collect();
-        self.decide(tenant.id(), &asks).await
+        let asks = names.iter().filter_map(|name| self.ask(tenant, *name, caller)).flat_map(Ask::with_site);
+        self.decide(tenant.id(), &asks.collect::<Vec<_>>()).await
     }
 
     /// Under a spraying attack, one more question for a log-in from a device that its account does
@@ -209,7 +220,8 @@ impl Limits {
         let (subject, policy) = (client?, self.policy(tenant, LimitName::LoginClient));
         let rate = policy.rate.divided_by(STRANGERS_SHARE);
         let check = LimitCheck { name: STRANGERS, subject, rate, enforced: policy.mode == LimitMode::Enforce };
-        match self.decide(tenant.id(), &[Ask { name: LimitName::LoginClient, check }]).await {
+        let asks: Vec<_> = Ask { name: LimitName::LoginClient, check }.with_site().collect();
+        match self.decide(tenant.id(), &asks).await {
             Decision::Refused(refusal) => Some(refusal.wait),
             Decision::Admitted(_) => None,
         }

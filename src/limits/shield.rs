@@ -60,7 +60,7 @@ pub struct RefusedNow {
     pub requests: u64,
     /// How many clients, apps or tenants they are.
     pub subjects: usize,
-    /// The busiest of them: networks (/24, /64), never addresses; apps by their id.
+    /// The busiest of them: networks (/24, /64, /48), never addresses; apps by their id.
     pub shown: Vec<String>,
 }
 

@@ -2,7 +2,8 @@
 //! (draft-ietf-httpapi-ratelimit-headers-10), both lists of strings with parameters (RFC 9651).
 //!
 //! On success only the caller's own limits are told; how busy the tenant is, is nobody's business
-//! until it refuses. Limits by contact or account never come here.
+//! until it refuses. Limits by contact or account never come here. Where a client and the site around
+//! it stand under one name, the first of the two is told: a name may be in a list once.
 
 use std::fmt::Write as _;
 
@@ -34,7 +35,10 @@ pub fn on_refusal(refusal: &Refusal) -> Option<Fields> {
 /// The names of the violated limits, for the problem document.
 #[must_use]
 pub fn violated(refusal: &Refusal) -> Vec<&'static str> {
-    refusal.standings.iter().filter(|standing| standing.over).map(|standing| standing.name.as_str()).collect()
+    let mut names: Vec<_> =
+        refusal.standings.iter().filter(|standing| standing.over).map(|standing| standing.name.as_str()).collect();
+    names.dedup();
+    names
 }
 
 fn is_the_callers_own(standing: &Standing) -> bool {
@@ -43,7 +47,8 @@ fn is_the_callers_own(standing: &Standing) -> bool {
 
 fn fields<'a>(standings: impl Iterator<Item = &'a Standing>) -> Option<Fields> {
     let (mut policy, mut state) = (String::new(), String::new());
-    for standing in standings {
+    let mut last = None;
+    for standing in standings.filter(|standing| last.replace(standing.name) != Some(standing.name)) {
         let comma = if policy.is_empty() { "" } else { ", " };
         let Standing { name, rate, remaining, more_in, .. } = standing;
         let (q, w, t) = (rate.requests, seconds_rounded_up(rate.window), seconds_rounded_up(*more_in));

@@ -55,6 +55,12 @@ impl Rate {
         Self { requests: self.requests.min(most), ..self }
     }
 
+    /// Several of it at once, at most a million requests.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        Self { requests: self.requests.saturating_mul(factor).min(1_000_000), ..self }
+    }
+
     /// A part of it, at least one request.
     #[must_use]
     pub fn divided_by(self, part: u32) -> Self {

@@ -16,6 +16,7 @@ on_every_back_end!(
     a_header_that_anybody_can_write_is_no_way_around_a_limit,
     people_behind_a_proxy_that_names_nobody_do_not_share_a_bucket,
     people_behind_a_proxy_that_names_them_are_limited_each,
+    addresses_of_one_v6_network_are_one_client_and_its_networks_one_site,
     an_app_states_whom_it_asks_for_with_its_credential_and_not_without,
 );
 
@@ -72,6 +73,18 @@ async fn people_behind_a_proxy_that_names_them_are_limited_each(gateway: Gateway
 
     assert_eq!(passed(&gateway, 150, named).await, 150);
     assert_one_bucket(passed(&gateway, 150, |_| vec![("x-forwarded-for", "198.51.100.9".to_owned())]).await);
+}
+
+async fn addresses_of_one_v6_network_are_one_client_and_its_networks_one_site(gateway: Gateway) {
+    let gateway = gateway.restart(behind_a_proxy).await;
+    let of_one_network = |n: usize| vec![("x-forwarded-for", format!("2001:db8:1:7:{n:x}:{n:x}::{n:x}"))];
+    let networks = |n: usize| vec![("x-forwarded-for", format!("2001:db8:2:{n:x}::1"))];
+
+    assert_one_bucket(passed(&gateway, 150, of_one_network).await);
+
+    let passed_of_site = passed(&gateway, 1_400, networks).await;
+    assert!((960..1_300).contains(&passed_of_site), "{passed_of_site} of a site passed");
+    assert_eq!(passed(&gateway, 1, |_| vec![("x-forwarded-for", "2001:db8:3::1".to_owned())]).await, 1);
 }
 
 async fn an_app_states_whom_it_asks_for_with_its_credential_and_not_without(gateway: Gateway) {

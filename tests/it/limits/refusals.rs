@@ -8,7 +8,7 @@ use guichet::limits::{Decision, LimitSource};
 use serde_json::json;
 
 use super::{API, LOGIN, Nodes, admitted, caller, on_every_store, refusal, tenant};
-use crate::harness::gateway::{Gateway, on_every_back_end};
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 use crate::harness::redis::OwnRedis;
 
 mod engine {
@@ -27,6 +27,7 @@ mod wire {
         a_refusal_says_all_it_takes_to_come_back_at_the_right_moment,
         an_admitted_request_is_told_what_is_left_of_its_own_limits,
         a_refusal_about_a_contact_names_no_limit,
+        who_is_refused_is_on_the_limits_page_of_the_tenant_and_of_no_other,
     );
 }
 
@@ -185,6 +186,23 @@ async fn an_admitted_request_is_told_what_is_left_of_its_own_limits(gateway: Gat
     assert!(!keys.headers.contains_key("ratelimit") && !keys.headers.contains_key("ratelimit-policy"));
 }
 
+async fn who_is_refused_is_on_the_limits_page_of_the_tenant_and_of_no_other(gateway: Gateway) {
+    let page = async |slug: &str| {
+        let path = format!("/tenants/{slug}/limits");
+        gateway.admin().get(&path).bearer(ROOT_KEY).await.expect(200)["refused"].clone()
+    };
+    while gateway.classic().post("/api/auth/login", &json!({})).await.status != 429 {}
+
+    let refused = page("default").await;
+
+    assert_eq!((&refused[0]["name"], &refused[0]["subjects"]), (&json!("login-client"), &json!(1)));
+    assert_eq!(refused[0]["shown"], json!(["127.0.0.0/24"]));
+    assert!(refused[0]["requests"].as_u64().unwrap() >= 1, "{refused}");
+    assert_eq!(page("other").await, json!([]));
+    gateway.clock.advance(Duration::from_secs(60));
+    assert_eq!(page("default").await, json!([]));
+}
+
 /// Their own limit is told to everybody alike; whose contact is busy is not.
 async fn a_refusal_about_a_contact_names_no_limit(gateway: Gateway) {
     let ask = || gateway.classic().post("/auth/request-code", &json!({"phone": "+221771234567"}));
@@ -197,6 +215,32 @@ async fn a_refusal_about_a_contact_names_no_limit(gateway: Gateway) {
     assert_eq!(refused.header("ratelimit-policy"), "\"code-client\";q=60;w=60");
     let (name, left) = list(refused.header("ratelimit"))[0].1[0].clone();
     assert!(name == "r" && (58..=59).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_name_is_told_once_where_a_client_and_its_site_are_both_refused() {
+    let nodes = Nodes::in_memory();
+    let tenant = tenant(r#"{"login-client":{"quota":1,"window":3600}}"#);
+    let names = [LimitName::LoginClient];
+    let ask = async |network: usize| {
+        nodes.node(network).check(&tenant, &names, &caller(&format!("2001:db8:0:{network:x}::1"))).await
+    };
+    for network in 0..16 {
+        let Decision::Admitted(standings) = ask(network).await else { panic!("network {network} is refused") };
+        let told = guichet::limits::wire::on_success(&standings).unwrap();
+        assert_eq!(told.policy, "\"login-client\";q=1;w=3600");
+    }
+
+    let of_both = refusal(ask(3).await);
+    let of_site = refusal(ask(99).await);
+
+    assert_eq!(guichet::limits::wire::on_refusal(&of_both).unwrap().policy, "\"login-client\";q=1;w=3600");
+    assert_eq!(guichet::limits::wire::on_refusal(&of_site).unwrap().policy, "\"login-client\";q=16;w=3600");
+    assert_eq!(guichet::limits::wire::violated(&of_both), ["login-client"]);
+    assert!(of_site.wait <= Duration::from_secs(3_600 / 16 + 1), "{of_site:?}");
+    let mut shown = nodes.node(99).refused_now(tenant.id()).remove(0).shown;
+    shown.sort();
+    assert!(shown.contains(&"2001:db8::/48".to_owned()), "{shown:?}");
 }
 
 #[tokio::test]

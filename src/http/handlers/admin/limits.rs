@@ -63,7 +63,7 @@ struct RefusedView {
     requests: u64,
     /// How many they are.
     subjects: usize,
-    /// The busiest: networks (/24, /64), or ids of apps.
+    /// The busiest: networks (/24, /64, /48), or ids of apps.
     shown: Vec<String>,
 }
 
