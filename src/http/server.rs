@@ -25,7 +25,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -36,6 +36,10 @@ use crate::telemetry::CONNECTIONS;
 
 /// How long a quiet connection that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Connections that may wait to be accepted, where the kernel allows as many. Of more, some are reset
+/// though there is room for them: with the usual 128 a gateway's first second is enough.
+const BACKLOG: u32 = 4_096;
 
 /// Wait after an accept that failed for want of descriptors or memory: trying again at once would
 /// spin until a connection ends.
@@ -127,11 +131,19 @@ pub async fn start(
     limits: ServerLimits,
     stop: CancellationToken,
 ) -> io::Result<Listening> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address)?;
     let address = listener.local_addr()?;
     // Never on the main task: each wake-up would cross threads.
     let finished = tokio::spawn(accept(listener, service, limits, stop));
     Ok(Listening { address, finished })
+}
+
+/// As [`TcpListener::bind`] does, with room for a burst.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, service: impl Serves, limits: ServerLimits, stop: CancellationToken) {

@@ -48,6 +48,19 @@ async fn a_head_sent_byte_by_byte_gains_no_time() {
     trickle.abort();
 }
 
+/// Faster than anybody accepts: on this test's only thread nobody does meanwhile.
+#[tokio::test]
+async fn a_burst_of_connections_waits_to_be_accepted() {
+    let server = TestServer::patient().await;
+
+    let connect = |_| std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(500));
+    let burst: Vec<_> = (0..400).map(connect).take_while(Result::is_ok).collect();
+
+    assert_eq!(burst.len(), 400);
+    let answer = client().get(format!("http://{}/hello", server.address)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
 #[tokio::test]
 async fn half_an_http2_preface_is_cut() {
     let server = TestServer::hasty().await;
