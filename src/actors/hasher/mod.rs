@@ -185,6 +185,20 @@ fn publish_depth(line: &Line) {
     gauge!(telemetry::HASH_QUEUE_DEPTH).set(line.queue.len() as f64);
 }
 
+/// How much less of a core that others want too a hashing thread gets: a tenth of what they do.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Lets every other thread go first on a busy core: a hash takes milliseconds and may take a few more,
+/// while a token check behind it would take a hundred times as long as it needs. Linux keeps a priority
+/// for each thread; where it cannot be lowered, all are equal.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%error, "hashing threads run at the priority of all others");
+    }
+}
+
 impl Shared {
     /// Nothing under this lock can panic half-way, so a poisoned one is still good.
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -193,6 +207,7 @@ impl Shared {
 
     /// What a hashing thread does all its life.
     fn serve(&self) {
+        give_way();
         let mut memory = Memory::new();
         while let Some(job) = self.next() {
             if Instant::now() > job.deadline {
