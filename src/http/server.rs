@@ -125,6 +125,7 @@ pub struct Listening {
 ///
 /// # Errors
 /// Whatever kept the address from being bound.
+#[expect(clippy::unused_async, reason = "outside a runtime listening panics: so nobody can call it there")]
 pub async fn start(
     address: SocketAddr,
     service: impl Serves,
