@@ -115,7 +115,7 @@ impl World<'_> {
             } else if let Admission::Lapsed(lapsed) = admission {
                 self.write_lapsed(node, lapsed).await;
             } else {
-                self.admitted(admission, &ask, node, now);
+                self.admitted(&admission, &ask, node, now);
                 return;
             }
         }
@@ -141,11 +141,17 @@ impl World<'_> {
         }
     }
 
-    fn admitted(&mut self, admission: Admission, ask: &guichet::domain::lockout::Reserve, node: usize, now: Timestamp) {
+    fn admitted(
+        &mut self,
+        admission: &Admission,
+        ask: &guichet::domain::lockout::Reserve,
+        node: usize,
+        now: Timestamp,
+    ) {
         if let Some(lock) = self.locks.get(&ask.lane).filter(|lock| lock.until > now) {
-            assert_eq!(admission, Admission::Locked(*lock), "a lock is never lost");
+            assert_eq!(*admission, Admission::Locked(*lock), "a lock is never lost");
         }
-        if admission == Admission::Admitted {
+        if *admission == Admission::Admitted {
             self.open.push((ask.attempt, ask.lane, node));
         }
     }
