@@ -338,11 +338,13 @@ fn administration(config: &Config, storage: Storage) -> Result<(Administration, 
 }
 
 /// One transaction, whatever happens to this process. Nodes that run meanwhile go on with what they
-/// have opened, and could open nothing else: hence the advice to stop them.
+/// have opened, could open nothing else, and would seal under a key that is over: hence the advice to stop
+/// them, which an embedded database enforces.
 async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> {
     let entropy = Entropy::system();
     let old = app::master_key(config, &entropy).map_err(Stop::failed)?;
     let storage = open(config, config.database.migrate).await?;
+    let _held = app::hold(config).map_err(Stop::failed)?;
     let stored = keys::load_or_make_master_key_file(to_file, &entropy).map_err(Stop::failed)?;
     let bytes = keys::master_key_bytes(&stored.key).ok_or_else(|| Stop::Wrong("not a master key".to_owned()))?;
     let new = MasterKey::from_bytes(*bytes);

@@ -135,7 +135,11 @@ pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), ParseError> 
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: to complain of it there would panic, and end the process.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(parse_filter(filter)?)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = if json {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     } else {

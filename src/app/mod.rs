@@ -15,8 +15,10 @@ mod listeners;
 mod parts;
 mod services;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ use tokio::task::JoinHandle;
 use self::actors::Actors;
 use self::listeners::Listeners;
 use self::parts::Stores;
-pub use self::parts::{Keys, default_tenant, master_key, open_storage};
+pub use self::parts::{Keys, default_tenant, hold, master_key, open_storage};
 use self::services::{Inside, Readiness, Services};
 use crate::actors::administration::messages::Messages;
 use crate::actors::administration::people::People;
@@ -80,6 +82,12 @@ pub enum StartError {
          (GUICHET_MASTER_KEY or GUICHET_MASTER_KEY_FILE); nothing was changed"
     )]
     OtherMasterKey,
+    /// An embedded database belongs to one process: what it counts in memory is exact for that one only.
+    #[error(
+        "another guichet runs on {}: stop it, or give this one a folder of its own (GUICHET_DATA_DIR) or a \
+         database that nodes can share (DATABASE_URL)", .0.display()
+    )]
+    InUse(PathBuf),
     /// The database schema is older than this program and may not be migrated.
     #[error("the database schema is not current: run `guichet migrate`, or set database.migrate = true")]
     Schema,
@@ -144,6 +152,7 @@ pub struct App {
     actors: Actors,
     storage: Storage,
     drain: Duration,
+    _held: Option<File>,
 }
 
 impl App {
@@ -153,11 +162,14 @@ impl App {
     /// [`StartError`]; what had started by then ends with the process.
     pub async fn start(config: &Config, keys: Keys, world: World) -> Result<Self, StartError> {
         crypto::self_test()?;
+        // Before anything keeps a handle: one made earlier counts for nobody.
+        let metrics = Metrics::install();
         let digests = Arc::new(Digests::new(&keys.master));
         let stores = Stores::open(config, &digests, &world).await?;
+        let held = hold(config)?;
         let tenants = Tenants::default();
         let actors = Actors::start(config, &keys.master, digests, &world, &stores, &tenants).await?;
-        let (readiness, metrics) = (Arc::new(Readiness::default()), Metrics::install());
+        let readiness = Arc::new(Readiness::default());
 
         // No request may find the tenants missing; where they are reached is known only once bound.
         let url = config.http.platform_url(config.http.listen);
@@ -217,7 +229,7 @@ impl App {
         services.start(&actors.tree, config.delivery.poll).await.map_err(internal)?;
         let (public, admin) = (listeners.public.address, listeners.admin.address);
         let (storage, drain) = (stores.storage, config.http.drain_timeout);
-        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, drain })
+        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, drain, _held: held })
     }
 
     /// Stops in reverse order; ends within the drain deadline and a little more.

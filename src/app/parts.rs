@@ -1,5 +1,6 @@
 //! The parts a gateway is built from, each made from its section of the configuration.
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,6 +85,24 @@ pub fn master_key(config: &Config, entropy: &Entropy) -> Result<MasterKey, Start
     };
     let bytes = keys::master_key_bytes(&key).ok_or(StartError::MasterKey)?;
     Ok(MasterKey::from_bytes(*bytes))
+}
+
+/// Holds the data directory of an embedded database until it is dropped, or the process is gone.
+///
+/// # Errors
+/// [`StartError::InUse`] if another process holds it.
+pub fn hold(config: &Config) -> Result<Option<File>, StartError> {
+    if config.database.is_shared() {
+        return Ok(None);
+    }
+    let path = config.data.dir.join("guichet.lock");
+    let failed = |error| StartError::Io { what: format!("cannot lock {}", path.display()), error };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(config.data.dir.clone())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// What is kept: what must survive, and what may expire.

@@ -317,8 +317,13 @@ impl CodeBook {
         if let Some(until) = ceiling {
             return Some(SendVerdict::Ceiling(Wait { at: now, until }));
         }
-        // Nobody waits with a code that was withdrawn.
-        if self.challenge.as_ref().is_some_and(|living| living.credential != ask.credential) {
+        // Nobody waits with a code that was withdrawn, nor, after a right password, without any: it was
+        // answered, and the next new device wants one of its own.
+        let is_waited_for = match &self.challenge {
+            Some(living) => living.credential == ask.credential,
+            None => ask.credential.is_none(),
+        };
+        if !is_waited_for {
             return None;
         }
         let until = sends.last().map(|last| *last + resend.cooldown).filter(|until| *until > now)?;

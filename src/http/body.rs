@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 
 use super::problem::{FieldError, Problem, ProblemCode};
 use crate::domain::fault::Fault;
@@ -56,11 +56,9 @@ impl Payload {
             Self::Read(bytes) => Ok(bytes),
             Self::Unread(mut unread) => {
                 let Some((body, back)) = unread.0.take() else { return Ok(Bytes::new()) };
-                let read = read(body, limits).await;
-                if read.is_err() {
-                    let _nobody_asks = back.send(None);
-                }
-                read
+                let read = read(body, limits).await?;
+                let _nobody_asks = back.send(None);
+                Ok(read)
             }
         }
     }
@@ -78,21 +76,38 @@ impl Drop for Unread {
     }
 }
 
-/// What came back of a body once its request was dropped.
+/// What came back of a body once its request was dropped: nothing if it was read to its end.
 pub struct Leftover(Option<oneshot::Receiver<Option<Incoming>>>);
 
 impl Leftover {
-    /// Reads the rest away. `false` if something stays in the socket, so that the connection has to
-    /// end: too much, too slow, or a client that waits to be asked for it (RFC 9110 §10.1.1).
+    /// Throws the rest away. `false` if something stays in the socket, so that the connection has to
+    /// end: too much, too slow, broken off, or a client that waits to be asked for it (RFC 9110 §10.1.1).
     pub async fn is_cleared(self, limits: BodyLimits, is_expected: bool) -> bool {
         let Some(mut leftover) = self.0 else { return true };
         match leftover.try_recv() {
-            Ok(Some(body)) => !is_expected && read(body, limits).await.is_ok(),
-            Ok(None) | Err(TryRecvError::Empty) => false,
-            // Read to its end.
-            Err(TryRecvError::Closed) => true,
+            Ok(None) => true,
+            Ok(Some(body)) => !is_expected && is_thrown_away(body, limits).await,
+            // Broken off by whoever read it, or held by somebody still.
+            Err(_) => false,
         }
     }
+}
+
+/// Nothing of it is kept: whoever sends it was refused.
+async fn is_thrown_away(mut body: Incoming, limits: BodyLimits) -> bool {
+    if body.size_hint().lower() > limits.bytes as u64 {
+        return false;
+    }
+    let rest = async {
+        let mut left = limits.bytes;
+        while let Some(frame) = body.frame().await {
+            let fits = frame.ok().and_then(|frame| left.checked_sub(frame.data_ref().map_or(0, Bytes::len)));
+            let Some(less) = fits else { return false };
+            left = less;
+        }
+        true
+    };
+    tokio::time::timeout(limits.time, rest).await.unwrap_or(false)
 }
 
 async fn read<B>(body: B, limits: BodyLimits) -> Result<Bytes, Problem>

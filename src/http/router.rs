@@ -305,6 +305,11 @@ fn allow<S>(rows: &[Route<S>]) -> HeaderValue {
 }
 
 impl<S> Found<'_, '_, S> {
+    /// Whether it is a row that is asked all the time.
+    pub fn is_hot(&self) -> bool {
+        matches!(self, Self::Route(route, _) if route.is_hot)
+    }
+
     /// The pattern that matched: the `route` label of metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {

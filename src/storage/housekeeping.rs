@@ -45,7 +45,7 @@ const REVOCATIONS: &str = "
 const MESSAGES: &str = "
     DELETE FROM outbox WHERE (tenant_id, id) IN
         (SELECT tenant_id, id FROM outbox
-          WHERE settled_at <= $1 AND CAST(content AS TEXT) NOT LIKE '%\"contact_changed\"%' LIMIT $2)";
+          WHERE settled_at <= $1 AND CAST(content AS TEXT) NOT LIKE '%\"contact_change%' LIMIT $2)";
 
 const CHANGES_TOLD: &str =
     "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE settled_at <= $1 LIMIT $2)";

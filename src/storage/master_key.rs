@@ -20,7 +20,8 @@ const REPLACE: &str = "UPDATE tenants SET settings = $2 WHERE id = $1";
 const VERSIONS: &str = "SELECT tenant_id, version, CAST(settings AS TEXT) AS settings FROM settings_versions";
 const REPLACE_VERSION: &str = "UPDATE settings_versions SET settings = $3 WHERE tenant_id = $1 AND version = $2";
 
-const KEYS: &str = "SELECT tenant_id, kid, sealed_private FROM signing_keys";
+/// Keys that are gone keep their name only.
+const KEYS: &str = "SELECT tenant_id, kid, sealed_private FROM signing_keys WHERE length(sealed_private) > 0";
 const REPLACE_KEY: &str = "UPDATE signing_keys SET sealed_private = $3 WHERE tenant_id = $1 AND kid = $2";
 
 /// Opens under the old key and seals under the new; none if something does not open.

@@ -90,7 +90,9 @@ impl Keyring {
             let is_kept = stored.insert_noted(&key, &[by.about(&key.kid, "key_activated")]).await?;
             return Ok(is_kept.then(|| Rotated { kid: key.kid, signs_from: now, gone: Vec::new() }));
         }
-        let Some((kid, planned)) = self.next_key(tenant, &keys, policy.algorithm, now).await? else { return Ok(None) };
+        let Some((kid, planned)) = self.next_key(tenant, &keys, policy.algorithm, rotation, now).await? else {
+            return Ok(None);
+        };
         match rotation {
             Rotation::Announced => {
                 let signs_from = planned.min(now + PUBLISHED);
@@ -109,17 +111,20 @@ impl Keyring {
         }
     }
 
-    /// The tenant's next key of that algorithm and its turn; made if there is none. None if another node
-    /// was faster.
+    /// The tenant's next key of that algorithm and its turn; made if there is none, or if it lay beside a
+    /// key that was stolen. None if another node was faster.
     async fn next_key(
         &self,
         tenant: TenantId,
         keys: &[KeyStanding],
         algorithm: Algorithm,
+        rotation: Rotation,
         now: Timestamp,
     ) -> Result<Option<(String, Timestamp)>, Failure> {
         match keys.iter().find(|key| key.state == KeyState::Next) {
-            Some(next) if next.algorithm == Some(algorithm) => return Ok(Some((next.kid.clone(), next.active_from))),
+            Some(next) if next.algorithm == Some(algorithm) && rotation != Rotation::Compromised => {
+                return Ok(Some((next.kid.clone(), next.active_from)));
+            }
             Some(other) => {
                 self.0.storage.signing_keys().drop_key(tenant, &other.kid, now).await?;
             }

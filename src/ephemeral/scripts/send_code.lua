@@ -15,8 +15,9 @@ local function refuse()
   local day = frees_at(sends, ask.resend.per_day, DAY)
   if hour or day then return { Ceiling = wait_until(math.max(hour or 0, day or 0)) } end
   local cooled = sends[#sends] and sends[#sends] + ask.resend.cooldown
-  local withdrawn = book.challenge and not stands(book.challenge)
-  if cooled and cooled > now and not withdrawn then
+  local waited_for = not ask.credential
+  if book.challenge then waited_for = stands(book.challenge) end
+  if cooled and cooled > now and waited_for then
     return { Cooling = { challenge = book.challenge, wait = wait_until(cooled) } }
   end
   return nil

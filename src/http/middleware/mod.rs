@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -37,6 +37,10 @@ use super::server::{self, Answering, Serves};
 use crate::clock::Clock;
 use crate::domain::limits::LimitName;
 use crate::entropy::Entropy;
+
+/// How long an answer waits for the rest of a body that nobody wants. That of a hot route waits for
+/// nothing: gateways announce their client's body and keep it.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// The realm of challenges where no tenant is known.
 const REALM: &str = "guichet";
@@ -219,7 +223,9 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         harden::headers(origin.scheme, reply.headers_mut());
         trace.finish(reply.status());
         // HTTP/2 ends the stream and needs neither.
-        if version <= Version::HTTP_11 && !leftover.is_cleared(inner.limits.body, waits_to_send).await {
+        let time = if found.is_hot() { Duration::ZERO } else { LINGER };
+        let rest = BodyLimits { time, ..inner.limits.body };
+        if version <= Version::HTTP_11 && !leftover.is_cleared(rest, waits_to_send).await {
             // A client that is not told so sends its next request into the closing socket (RFC 9112 §9.6).
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -268,6 +274,8 @@ impl<S: Send + Sync + 'static> Inner<S> {
                 let told = self.hooks.admit(&request, route.limits).await?;
                 match route.call(self.state.clone(), request).await {
                     Ok(reply) => Ok(reply.with_headers(told)),
+                    // Refused by contact or account: what is left of other limits would only mislead.
+                    Err(problem) if problem.code().status() == StatusCode::TOO_MANY_REQUESTS => Err(problem),
                     Err(problem) => Err(problem.with_headers(told)),
                 }
             }

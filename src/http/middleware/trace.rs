@@ -36,7 +36,7 @@ pub(super) struct Trace<'m> {
 
 impl<'m> Trace<'m> {
     pub(super) fn start<S>(meters: &'m Meters, found: &Found<'_, '_, S>, method: Method, id: RequestId) -> Self {
-        let is_hot = matches!(found, Found::Route(route, _) if route.is_hot);
+        let is_hot = found.is_hot();
         Self {
             meters,
             started: Instant::now(),

@@ -212,13 +212,14 @@ pub(super) async fn a_cors_preflight_reaches_the_app(world: &World) {
     assert_eq!(world.requests(), before);
 }
 
-pub(super) async fn a_large_body_arrives_whole(world: &World) {
-    const LENGTH: usize = 3_000_000;
+pub(super) async fn a_body_arrives_whole_small_or_large(world: &World) {
     let person = world.customer().await;
     let bearer = format!("Bearer {}", person.token);
 
-    let answer = world.ask(Method::POST, SHOP, &[("authorization", &bearer)], vec![b'x'; LENGTH]).await;
+    for length in [5, 3_000_000] {
+        let answer = world.ask(Method::POST, SHOP, &[("authorization", &bearer)], vec![b'x'; length]).await;
 
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.json["received"], LENGTH);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json["received"], length);
+    }
 }

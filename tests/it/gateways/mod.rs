@@ -53,5 +53,5 @@ through_every_gateway!(
     without_guichet_nothing_passes,
     a_websocket_passes_with_a_token_and_only_with_one,
     a_cors_preflight_reaches_the_app,
-    a_large_body_arrives_whole,
+    a_body_arrives_whole_small_or_large,
 );

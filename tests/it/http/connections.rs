@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{TestServer, client, hasty, problem, until_closed};
+use super::{TestServer, client, hasty, patient, problem, until_closed};
 use guichet::http::peer::TrustedProxies;
 
 #[tokio::test]
@@ -289,9 +289,23 @@ async fn a_client_that_asks_before_it_sends_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_a_body_that_never_comes() {
-    let server = TestServer::hasty().await;
+    let server = TestServer::patient().await;
+    let started = Instant::now();
 
     let received = server.raw("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
 
     assert!(received.starts_with("HTTP/1.1 404") && received.contains("connection: close"), "{received}");
+    assert!(started.elapsed() < patient().1.body.time, "as long as a body that is wanted");
+}
+
+#[tokio::test]
+async fn a_body_that_broke_off_ends_the_connection() {
+    let (server, mut requests) = patient();
+    requests.request_timeout = Duration::from_millis(200);
+    let server = TestServer::with(server, requests, TrustedProxies::default()).await;
+
+    // The deadline of the request comes before that of its body.
+    let received = server.raw("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
+
+    assert!(received.starts_with("HTTP/1.1 503") && received.contains("connection: close"), "{received}");
 }

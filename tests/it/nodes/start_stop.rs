@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guichet::storage::Target;
+use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,6 +25,27 @@ async fn another_master_key_than_the_databases_is_refused() {
     assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
     assert!(ended.stderr.contains("GUICHET_MASTER_KEY"), "{}", ended.stderr);
     Node::spawn(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_one_embedded_database_is_refused_so_that_limits_stay_exact() {
+    let settings = Settings::embedded();
+    let first = Node::spawn(&settings).await;
+
+    let ended = Node::try_spawn(&settings).await.err().expect("it must not start");
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("another guichet runs on"), "{}", ended.stderr);
+    first.kill9();
+    Node::spawn(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_counted_by_the_real_process() {
+    let node = Node::spawn(&Settings::embedded()).await;
+    while node.post("/api/auth/login", &json!({})).await.status != 429 {}
+
+    node.metric_becomes("guichet_limit_refusals_total", |refusals| refusals >= 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
