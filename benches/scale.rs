@@ -96,7 +96,7 @@ fn drawn_on(what: &str, points: Vec<(f64, f64)>) -> Vec<plot::Line> {
     let (first, last) = (points[0], points[points.len() - 1]);
     let tenfold = (last.1 - first.1) / (last.0 / first.0).log10();
     let then = last.1 + tenfold * (DRAWN_TO / last.0).log10();
-    println!("{what}: {:+.3} ms for each tenfold of people; the line at {DRAWN_TO:.0e}: {then:.2} ms", tenfold);
+    println!("{what}: {tenfold:+.3} ms for each tenfold of people; the line at {DRAWN_TO:.0e}: {then:.2} ms");
     let on = plot::Line { name: format!("{what}, the line on"), points: vec![last, (DRAWN_TO, then)] };
     vec![plot::Line { name: what.to_owned(), points }, on]
 }

@@ -39,7 +39,8 @@
 //!    [`actors::directory`]; an unknown address goes to one of 1,024 shadow actors and takes the
 //!    same path in the same time. A full mailbox refuses at once.
 //! 4. The story reserves the attempt in [`ephemeral`], *before* anything is hashed: at most
-//!    `threshold` wrong guesses are ever compared, on any number of nodes.
+//!    `threshold` wrong guesses are ever compared, on any number of nodes. What attempts of a node that
+//!    died led to is written to [`storage`] before another is admitted.
 //! 5. [`actors::hasher`] compares, off the async threads, tenants taking turns.
 //! 6. The story settles the attempt. A lock is in [`storage`], with its mail in the outbox, before
 //!    the answer that made it leaves; an ordinary failure is mirrored just after.
@@ -50,7 +51,7 @@
 //!
 //! 1. The send is booked in [`ephemeral`] (cooldown, per hour, per day). The challenge holds an id
 //!    and no code: the code is a MAC over that id ([`crypto::digest`]), so a dump opens nothing
-//!    and a resend carries the same code.
+//!    and a resend carries the same code. One that was sent after a right password ends with that password.
 //! 2. A row goes to the outbox, leased to this node. If it cannot be written the booking is given
 //!    back and the person is told to come again.
 //! 3. [`actors::senders`] renders ([`delivery::template`]) and asks the tenant's senders in their order,
@@ -64,7 +65,8 @@
 //! 1. A gateway asks [`http::handlers::forward_auth`]; its tenant is the path's or the default, never a header's.
 //! 2. A token seen before is answered in [`http::middleware`] before anything is made for the request:
 //!    [`actors::tokens`] finds its claims by digest and judges life, session, audience and scope every time.
-//! 3. Else its signature is checked with keys in memory ([`actors::keyring`]). No store is asked either way.
+//! 3. Else its signature is checked with keys in memory ([`actors::keyring`]). No store is asked either way,
+//!    unless the tenant limits its apps' checks ([`limits`]).
 //!
 //! ## What judges what
 //!

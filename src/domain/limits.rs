@@ -14,14 +14,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use self::bucket::Rate;
 use super::policy::ResendPolicy;
 
 /// Every limit there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitName {
     /// Guessing at passwords and at what stands beside them.
@@ -122,6 +123,15 @@ impl LimitName {
             Self::IntrospectApp | Self::ForwardAuthApp => (6_000, MINUTE, LimitMode::Off),
         };
         LimitPolicy { rate: Rate { requests, window }, mode }
+    }
+}
+
+/// By hand, as a word and not as a variant: only so does a fault below it name it in its path.
+impl<'de> Deserialize<'de> for LimitName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let named = Self::ALL.iter().find(|name| name.as_str() == word);
+        named.copied().ok_or_else(|| D::Error::unknown_field(&word, &[]))
     }
 }
 

@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Leave to ask the sender; goes back with [`Breaker::record`].
+/// Leave to ask the sender; goes back with [`Breaker::record`] or [`Breaker::give_back`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pass {
     is_probe: bool,
@@ -72,6 +72,14 @@ impl Breaker {
         }
     }
 
+    /// The sender was not asked after all: if this was to be the probe, the next message may be it.
+    pub(super) fn give_back(&self, pass: Pass, now: Timestamp) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pass.is_probe && state.open_until.is_some() {
+            state.open_until = Some(now);
+        }
+    }
+
     /// Until when it lets nothing through, if it is open.
     pub(super) fn open_until(&self) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).open_until
@@ -113,6 +121,19 @@ mod tests {
         fail(&breaker, 1, T0);
 
         assert_eq!(breaker.admit(T0, LIMIT), Err(T0 + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_probe_that_asked_nobody_leaves_its_place_to_the_next_message() {
+        let breaker = Breaker::default();
+        fail(&breaker, 5, T0);
+        let later = T0 + FIRST_PAUSE;
+        let probe = breaker.admit(later, LIMIT).unwrap();
+        assert!(breaker.admit(later, LIMIT).is_err());
+
+        breaker.give_back(probe, later);
+
+        assert_eq!(breaker.admit(later, LIMIT), Ok(Pass { is_probe: true }));
     }
 
     #[test]

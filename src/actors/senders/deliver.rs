@@ -168,25 +168,19 @@ impl<'a> Delivery<'a> {
         if !self.is_open(way) {
             return Ok(Step::Next);
         }
-        let now = self.office.clock.now();
-        let pass = match way.breaker.admit(now, way.limit + self.office.lease) {
+        let (now, lease) = (self.office.clock.now(), way.limit + self.office.lease);
+        let pass = match way.breaker.admit(now, lease) {
             Ok(pass) => pass,
             Err(until) => {
                 self.pass_by(way, until, route);
                 return Ok(Step::Next);
             }
         };
-        if send_until(&self.claimed.message, self.claimed.created_at) <= now {
-            self.expire().await?;
+        let Some(fare) = self.hand_over(way, lease, now).await.inspect_err(|_| way.breaker.give_back(pass, now))?
+        else {
+            way.breaker.give_back(pass, now);
             return Ok(Step::Over);
-        }
-        let Some(fare) = self.pay_again(way).await? else { return Ok(Step::Over) };
-        let outbox = self.office.storage.outbox();
-        let lease = way.limit + self.office.lease;
-        if !outbox.hand_over(self.claimed, &way.name, lease, &self.tried, now).await? {
-            self.refund(fare).await;
-            return Ok(Step::Over);
-        }
+        };
         self.history.extend(self.tried.drain(..).map(|attempt| (attempt.sender, attempt.state)));
         let begun = Instant::now();
         let sending = tokio::time::timeout(way.limit + self.office.lease / 2, way.transport.send(envelope));
@@ -202,6 +196,22 @@ impl<'a> Delivery<'a> {
             Ok(receipt) => self.accepted(receipt, way, route).await.map(|()| Step::Over),
             Err(error) => self.failed(way, &error).await,
         }
+    }
+
+    /// Marks the message as given to this sender, paid for. `None` if it ends here: its time is over, there
+    /// is no money for it, or another node has it.
+    async fn hand_over(&mut self, way: &Way, lease: Duration, now: Timestamp) -> Result<Option<Fare>, StorageError> {
+        if send_until(&self.claimed.message, self.claimed.created_at) <= now {
+            self.expire().await?;
+            return Ok(None);
+        }
+        let Some(fare) = self.pay_again(way).await? else { return Ok(None) };
+        let outbox = self.office.storage.outbox();
+        if !outbox.hand_over(self.claimed, &way.name, lease, &self.tried, now).await? {
+            self.refund(fare).await;
+            return Ok(None);
+        }
+        Ok(Some(fare))
     }
 
     /// Pays for a text message that a sender before may have charged for: what was written is paid for

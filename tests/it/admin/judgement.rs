@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::key_of;
 use crate::delivery::outbound::HOSTILE_HOSTS;
 use crate::harness::client::Answer;
 use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
@@ -104,6 +105,13 @@ async fn somebodys_contact_is_no_test_identity(gateway: Gateway) {
     let refused = patch(&gateway, &identities(&["free@example.com", "Awa@Example.com"])).await;
     assert_eq!(faults(&refused.refused(400, "validation")), [("/test_identities/1".to_owned(), "invalid".to_owned())]);
     patch(&gateway, &identities(&["free@example.com"])).await.expect(200);
+
+    // Its fixed code opens an account: who may not set it does not see it.
+    for (role, sees) in [("tenant-admin", true), ("tenant-support", false)] {
+        let key = key_of(&gateway, "other", role).await;
+        let shown = gateway.admin().get("/tenants/other/settings").bearer(&key).await.expect(200);
+        assert_eq!(shown.text.contains("123456"), sees, "{role}");
+    }
 }
 
 async fn what_stands_already_keeps_nobody_from_changing_something_else(gateway: Gateway) {

@@ -82,6 +82,9 @@ async fn a_bad_setting_is_named_and_nothing_is_saved(gateway: Gateway) {
         (json!({"email": {"senders": [{"host": "a.test"}]}}), "/email/senders/0/port", "missing"),
         (json!({"region": "ZZ"}), "/region", "invalid"),
         (json!({"tokens": {"access_ttl": -1}}), "/tokens/access_ttl", "invalid"),
+        (json!({"limits": {"login-client": {"bogus": 1}}}), "/limits/login-client/bogus", "unknown_member"),
+        (json!({"limits": {"login-client": 5}}), "/limits/login-client", "wrong_type"),
+        (json!({"limits": {"log-in": {"quota": 5}}}), "/limits/log-in", "unknown_member"),
     ] {
         let refused = patch(&gateway, &body).await.refused(400, "validation");
         assert_eq!(errors(&refused), [(pointer.to_owned(), code.to_owned())], "{body}");
