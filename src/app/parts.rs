@@ -1,6 +1,7 @@
 //! The parts a gateway is built from, each made from its section of the configuration.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ pub fn hold(config: &Config) -> Result<Option<File>, StartError> {
     }
     let path = config.data.dir.join("guichet.lock");
     let failed = |error| StartError::Io { what: format!("cannot lock {}", path.display()), error };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(config.data.dir.clone())),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{HeaderMap, ORIGIN};
+use http::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use http::{HeaderName, Method};
 use url::Url;
 
@@ -107,7 +107,20 @@ impl Hooks for TenantOfRequest {
         let claim = Claim { path: asked.tenant_slug.as_deref(), ..Claim::default() };
         if let (Some(_), Some(tenant)) = (claim.path, self.tenants.snapshot().resolve(&claim)) {
             cors::tell(tenant, asked, headers);
+            if tenant.policy().tokens.cookie && !asked.origin.to_str().is_ok_and(|text| is_own_origin(tenant, text)) {
+                keep_from_jar(&token_cookie(tenant), headers);
+            }
         }
+    }
+}
+
+/// Lets another site's page put nobody's token into a browser: its sign-in would be used unawares.
+fn keep_from_jar(name: &str, headers: &mut HeaderMap) {
+    let others = headers.get_all(SET_COOKIE).iter().filter(|line| !line.as_bytes().starts_with(name.as_bytes()));
+    let others: Vec<_> = others.cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in others {
+        headers.append(SET_COOKIE, line);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::harness::gateway::{Gateway, PUBLIC_URL, on_every_back_end};
 on_every_back_end!(
     no_tenant_has_it_unless_it_says_so,
     sign_in_and_refresh_set_it_and_log_out_clears_it,
+    another_sites_page_puts_no_token_into_the_jar,
     a_gateway_takes_it_and_a_bearer_token_wins,
     nothing_is_changed_by_it_from_an_unknown_origin,
 );
@@ -63,6 +64,19 @@ async fn sign_in_and_refresh_set_it_and_log_out_clears_it(gateway: Gateway) {
     let cleared = out.await.expect(200);
     assert_eq!(set_cookie(&cleared).unwrap(), format!("{NAME}=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"));
     door.get("/forward-auth").header("cookie", &cookie).await.refused(401, "invalid_token");
+}
+
+async fn another_sites_page_puts_no_token_into_the_jar(gateway: Gateway) {
+    let door = a_browsers_tenant(&gateway).await;
+    let tokens = a_phone_person(door, NUMBER, 4).await;
+    let mut token = tokens.refresh;
+
+    for (origin, is_own) in [("https://evil.example", false), ("null", false), (APP, true), (PUBLIC_URL, true)] {
+        let body = json!({"refresh_token": token});
+        let refreshed = door.post("/api/auth/refresh", &body).header("origin", origin).await.expect(200);
+        assert_eq!(set_cookie(&refreshed).is_some(), is_own, "{origin}");
+        token = refreshed.word("refresh_token");
+    }
 }
 
 async fn a_gateway_takes_it_and_a_bearer_token_wins(gateway: Gateway) {

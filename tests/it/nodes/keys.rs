@@ -27,23 +27,34 @@ async fn refresh(node: &Node, token: &str) -> Answer {
     node.post("/api/auth/refresh", &json!({ "refresh_token": token })).await
 }
 
-/// The credentials of an app that may introspect.
-async fn an_app(node: &Node) -> (String, String) {
+type App = (String, String);
+
+/// The credentials of an app that may introspect, once both nodes know it.
+async fn an_app(one: &Node, other: &Node) -> App {
     let body = json!({ "name": "Shop", "audience": "https://shop.example.com" });
-    let app = node.administer(Method::POST, "/tenants/default/apps", ROOT_KEY, &body).await.must_be(201);
-    (app.text("id"), app.text("secret"))
+    let app = one.administer(Method::POST, "/tenants/default/apps", ROOT_KEY, &body).await.must_be(201);
+    let app = (app.text("id"), app.text("secret"));
+    let since = Instant::now();
+    while introspect(other, &app, "x").await.status != 200 {
+        assert!(since.elapsed() < NEWS, "the other node never hears of it");
+    }
+    app
 }
 
-async fn is_active(node: &Node, (id, secret): &(String, String), token: &str) -> bool {
+async fn introspect(node: &Node, (id, secret): &App, token: &str) -> Answer {
     let asked = node.request(Method::POST, "/oauth/introspect").basic_auth(id, Some(secret)).form(&[("token", token)]);
-    answer(asked).await.must_be(200).json["active"].as_bool().unwrap()
+    answer(asked).await
+}
+
+async fn is_active(node: &Node, app: &App, token: &str) -> bool {
+    introspect(node, app, token).await.must_be(200).json["active"].as_bool().unwrap()
 }
 
 /// Whatever signed until now was stolen: the attacker holds tokens of it that look good.
 async fn compromised(cluster: &Cluster, rotate: impl AsyncFnOnce(&Node)) {
     let [one, other] = &cluster.nodes;
     let owner = Person::register(one, "awa@example.com").await;
-    let app = an_app(one).await;
+    let app = an_app(one, other).await;
     let first = owner.log_in(one, PASSWORD).await.must_be(200);
     // A key that was rotated out a moment ago signed as well.
     one.command(&["key", "rotate", "--tenant", "default", "--now"]);
@@ -126,6 +137,10 @@ async fn a_tenant_that_was_ended_takes_its_tokens_along_and_its_name_gives_them_
         let acme = json!({ "slug": "acme", "profile": "classic" });
         one.administer(Method::POST, "/tenants", ROOT_KEY, &acme).await.must_be(201);
         let token = a_member_of_acme(one, "+221771234567").await;
+        let since = Instant::now();
+        while answer(other.request(Method::GET, "/t/acme/.well-known/jwks.json")).await.status != 200 {
+            assert!(since.elapsed() < NEWS, "the other node never hears of it");
+        }
         for node in [one, other] {
             node.get("/t/acme/forward-auth", &token).await.must_be(200);
             node.get("/t/acme/forward-auth?mode=strict", &token).await.must_be(200);
