@@ -100,7 +100,9 @@ async fn an_app_states_whom_it_asks_for_with_its_credential_and_not_without(gate
     assert_eq!(passed(&gateway, 200, with(right.clone())).await, 200);
     let one = |_| vec![("x-guichet-app", right.clone()), ("x-guichet-client-address", "2001:db8::7".to_owned())];
     assert_one_bucket(passed(&gateway, 150, one).await);
-    assert_one_bucket(passed(&gateway, 150, with(format!("{id}:another secret"))).await);
+    // The peer's own bucket, which asking until the app was known has already taken from.
+    let guessed = passed(&gateway, 150, with(format!("{id}:another secret"))).await;
+    assert!((40..75).contains(&guessed), "{guessed} passed");
     let stranger = AppId::random([9; 16]);
     assert!(passed(&gateway, 40, with(format!("{stranger}:the app's secret"))).await < 15, "still the same peer");
 }
