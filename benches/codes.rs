@@ -55,11 +55,7 @@ const GOAL: f64 = 0.60;
 #[tokio::main]
 async fn main() {
     print_machine();
-    let Some(stores) = Stores::shared().await else {
-        println!("PostgreSQL + Redis: not measured, no server was named");
-        return;
-    };
-    stores.make_ample_tenant().await;
+    let Some(stores) = Stores::shared_and_ample().await else { return };
     let gateway = Arc::new(Gateway::start(&stores));
     let bare = Arc::new(Bare::open(&stores).await);
     let mut drawn = Vec::from(request_code(&gateway, &bare).await);

@@ -35,11 +35,7 @@ const DRAWN_TO: f64 = 1e8;
 #[tokio::main]
 async fn main() {
     print_machine();
-    let Some(stores) = Stores::shared().await else {
-        println!("PostgreSQL + Redis: not measured, no server was named");
-        return;
-    };
-    stores.make_ample_tenant().await;
+    let Some(stores) = Stores::shared_and_ample().await else { return };
     let mut database = PgConnection::connect(stores.own_database().unwrap()).await.unwrap();
     let (mut codes, mut log_ins) = (Vec::new(), Vec::new());
     let (mut people, mut tenants) = (0, 1);

@@ -67,6 +67,16 @@ impl Stores {
         Some(Self { name: "PostgreSQL + Redis", settings, folder: tempfile::tempdir().unwrap(), shared })
     }
 
+    /// The same with an ample tenant, for what measures nothing else; says so where no server is named.
+    pub(crate) async fn shared_and_ample() -> Option<Self> {
+        let stores = Self::shared().await;
+        match &stores {
+            Some(stores) => stores.make_ample_tenant().await,
+            None => println!("PostgreSQL + Redis: not measured, no server was named"),
+        }
+        stores
+    }
+
     /// The database that the gateway is told of.
     pub(crate) async fn open_storage(&self) -> Storage {
         let target = match &self.shared {
