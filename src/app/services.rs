@@ -172,10 +172,11 @@ impl Services {
             async move { this.watch_limits().await }
         })
         .await?;
-        let metrics = self.metrics.clone();
+        let (metrics, postman) = (self.metrics.clone(), self.postman.clone());
         ticker::every(supervisor, "metrics", METRICS_POLL, move || {
             metrics.upkeep();
-            async { Ok::<_, Infallible>(()) }
+            let postman = postman.clone();
+            async move { postman.publish_depth().await }
         })
         .await?;
         ticker::every(supervisor, "sweep", SWEEP_POLL, move || {

@@ -137,7 +137,7 @@ impl Postman {
     }
 
     /// Takes over rows whose lease has ended, line by line, as far as each has room; gives up what is too
-    /// old; publishes how much waits.
+    /// old.
     ///
     /// # Errors
     /// [`StorageError`] if the outbox is out of reach.
@@ -158,7 +158,7 @@ impl Postman {
         for expired in outbox.expired(EXPIRED, office.clock.now()).await? {
             office.expire(&expired).await?;
         }
-        self.publish_depth().await
+        Ok(())
     }
 
     async fn fill(&self, key: Key) -> Result<(), StorageError> {
@@ -173,7 +173,11 @@ impl Postman {
         Ok(())
     }
 
-    async fn publish_depth(&self) -> Result<(), StorageError> {
+    /// Publishes how much waits. It is counted row by row, so not with every claim.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the outbox is out of reach.
+    pub async fn publish_depth(&self) -> Result<(), StorageError> {
         let office = &self.0.office;
         let depth = office.storage.outbox().depth().await?;
         let age = depth.oldest.map_or(0.0, |oldest| office.clock.now().since(oldest).as_secs_f64());

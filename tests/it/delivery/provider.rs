@@ -145,6 +145,11 @@ impl Provider {
         self.asked.lock().unwrap().clone()
     }
 
+    /// How often it was asked so far.
+    pub(crate) fn times_asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
     /// The one thing it was asked.
     pub(crate) fn only(&self) -> Asked {
         let asked = self.asked();
