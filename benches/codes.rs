@@ -2,7 +2,9 @@
 //!
 //! Sends of a code, answers to it and rotations of a refresh token through the gateway, in turns with
 //! the least that could be done: the one script that judges, and the one transaction that writes, asked
-//! by this program itself over as many connections. Both share the machine with PostgreSQL and Redis.
+//! by this program itself over as many connections. Both share the machine with PostgreSQL and Redis. A
+//! send is held against all of its store calls too: what is lost there is the gateway's own work, the rest
+//! is the price of what a send promises.
 //! Two ratios: what is done in a second, where the client that asks the gateway takes its share too; and
 //! the processor time of the whole machine for one, without the client's, which wants an idle machine.
 //!
@@ -11,23 +13,27 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use guichet::clock::Clock;
 use guichet::crypto::digest::token_digest;
+use guichet::domain::budget::{RECIPIENT_PER_DAY, Spend};
 use guichet::domain::contact::{Contact, PhoneNumber};
-use guichet::domain::ids::{ChallengeId, MessageId, NodeId, OperationId, TenantId};
+use guichet::domain::delivery::DeliveryState;
+use guichet::domain::ids::{AccountId, ChallengeId, DeliveryId, MessageId, NodeId, OperationId, TenantId};
+use guichet::domain::limits::{LimitName, LimitSubject};
 use guichet::domain::locale::Locale;
 use guichet::domain::lockout::Lane;
-use guichet::domain::message::{CodeRef, Content, Message};
+use guichet::domain::message::{Channel, CodeRef, Content, Message};
 use guichet::domain::otp::{self, Challenge, CodePurpose, CodeRules, SendVerdict, TryVerdict};
 use guichet::domain::policy::{Policy, Profile};
 use guichet::entropy::Entropy;
 use guichet::ephemeral::redis::RedisStore;
-use guichet::ephemeral::{CodeOwner, CodeSubject, Consume, EphemeralStore as _, Guess};
-use guichet::storage::{Birth, Notes, Rotation, Storage};
+use guichet::ephemeral::{CodeOwner, CodeSubject, Consume, EphemeralStore as _, Guess, LimitCheck, RecipientCount};
+use guichet::storage::{Attempt, Birth, Claimed, Notes, Rotation, Settled, Storage};
 use serde_json::{Value, json};
 use support::figures::median;
 use support::gateway::{Gateway, Stores, http};
@@ -58,7 +64,7 @@ async fn main() {
     let Some(stores) = Stores::shared_and_ample().await else { return };
     let gateway = Arc::new(Gateway::start(&stores));
     let bare = Arc::new(Bare::open(&stores).await);
-    let mut drawn = Vec::from(request_code(&gateway, &bare).await);
+    let mut drawn = request_code(&gateway, &bare).await;
     drawn.extend(verify_code(&gateway, &bare).await);
     drawn.extend(refresh(&gateway, &bare).await);
     plot::write("codes", &plot::ratios("Share of what the stores alone do", &drawn));
@@ -71,6 +77,7 @@ struct Bare {
     redis: RedisStore,
     storage: Storage,
     tenant: TenantId,
+    policy: Policy,
     rules: CodeRules,
     entropy: Entropy,
     clock: Clock,
@@ -80,9 +87,10 @@ impl Bare {
     async fn open(stores: &Stores) -> Self {
         let storage = stores.open_storage().await;
         let tenant = storage.tenants().find_by_slug("default").await.unwrap().unwrap().id;
-        let rules = CodeRules::of(&Policy::of(Profile::Classic), CodePurpose::PhoneSignIn);
+        let policy = Policy::of(Profile::Classic);
+        let rules = CodeRules::of(&policy, CodePurpose::PhoneSignIn);
         let redis = stores.open_redis().await.unwrap();
-        Self { redis, storage, tenant, rules, entropy: Entropy::system(), clock: Clock::system() }
+        Self { redis, storage, tenant, policy, rules, entropy: Entropy::system(), clock: Clock::system() }
     }
 
     fn subject(&self) -> CodeSubject {
@@ -91,7 +99,7 @@ impl Bare {
 
     async fn send(&self, subject: &CodeSubject) -> Challenge {
         let ask = otp::Send {
-            operation: OperationId::random(self.entropy.bytes()),
+            operation: self.operation(),
             fresh: ChallengeId::random(self.entropy.bytes()),
             key_id: "bench".to_owned(),
             lane: Lane::Strangers,
@@ -106,35 +114,81 @@ impl Bare {
     /// One send: the script and the outbox row.
     async fn send_and_write(&self) {
         let challenge = self.send(&self.subject()).await;
+        self.write(&challenge, PhoneNumber::parse("+221770000000", None).unwrap()).await;
+    }
+
+    async fn write(&self, challenge: &Challenge, to: PhoneNumber) -> Message {
         let now = self.clock.now();
         let message = Message {
             id: MessageId::at(now, self.entropy.bytes()),
             tenant: self.tenant,
-            to: Contact::Phone(PhoneNumber::parse("+221770000000", None).unwrap()),
+            to: Contact::Phone(to),
             locale: Locale::En,
-            content: Content::SignInCode(CodeRef::from(&challenge)),
+            content: Content::SignInCode(CodeRef::from(challenge)),
             not_after: challenge.expires,
         };
         let birth = Birth { node: NodeId::random(self.entropy.bytes()), lease: LEASE };
-        let notes = Notes { now, birth, messages: &[message], events: &[] };
+        let notes = Notes { now, birth, messages: std::slice::from_ref(&message), events: &[] };
         self.storage.outbox().enqueue(&notes).await.unwrap();
+        message
+    }
+
+    /// One send with all the calls that the gateway makes of it: the limits, who has the number, the code,
+    /// the budget, the day over all tenants, the outbox row, its hand-over, its settlement with the log.
+    async fn send_as_promised(&self, n: u32) {
+        let number = PhoneNumber::parse(&people::phone(n), None).unwrap();
+        let (contact, policy) = (Contact::Phone(number.clone()), &self.policy);
+        let client = LimitSubject::client(Ipv4Addr::from_bits(n).into());
+        let check = |name: LimitName, subject| {
+            let rate = policy.limits.get(name).rate;
+            LimitCheck { name: name.as_str(), subject, rate, enforced: true }
+        };
+        let checks = [check(LimitName::CodeClient, client), check(LimitName::TenantTotal, LimitSubject::Tenant)];
+        self.redis.check_limits(self.tenant, &checks).await.unwrap();
+        assert_eq!(self.storage.accounts().find_id(self.tenant, &contact).await.unwrap(), None);
+        let nobody = AccountId::random(self.entropy.bytes());
+        assert_eq!(self.storage.accounts().find(self.tenant, nobody).await.unwrap(), None);
+        let challenge = self.send(&self.subject()).await;
+        let spend = Spend::on(&policy.sms.budget, self.operation(), &number);
+        assert!(self.redis.take_budget(self.tenant, &policy.sms.budget, &spend).await.unwrap().taken);
+        let recipient = self.entropy.bytes();
+        let count = RecipientCount { operation: self.operation(), recipient, per_day: RECIPIENT_PER_DAY };
+        self.redis.count_recipient(&count).await.unwrap();
+        let message = self.write(&challenge, number).await;
+
+        let (tenant, id, now) = (self.tenant, message.id, self.clock.now());
+        let template = message.content.template();
+        let claimed = Claimed { message, created_at: now, claim: 1, attempts: 0, handed: None };
+        assert!(self.storage.outbox().hand_over(&claimed, "console", LEASE, &[], now).await.unwrap());
+        let attempt = Attempt {
+            id: DeliveryId::at(now, self.entropy.bytes()),
+            tenant,
+            message: id,
+            sender: "console".to_owned(),
+            channel: Channel::Sms,
+            template,
+            number: 1,
+            at: now,
+            latency: Duration::ZERO,
+            state: DeliveryState::Accepted,
+            stage: None,
+            code: None,
+            reference: None,
+            recipient,
+        };
+        assert!(self.storage.outbox().settle(tenant, id, 1, Settled::Sent, &[attempt], now).await.unwrap());
+    }
+
+    fn operation(&self) -> OperationId {
+        OperationId::random(self.entropy.bytes())
     }
 
     /// One answer to a code that was sent before: counted, consumed, and its grant left.
     async fn answer(&self, subject: &CodeSubject) {
-        let guess = Guess {
-            operation: OperationId::random(self.entropy.bytes()),
-            lane: Lane::Strangers,
-            wanted: None,
-            credential: None,
-        };
+        let guess = Guess { operation: self.operation(), lane: Lane::Strangers, wanted: None, credential: None };
         let verdict = self.redis.guess_code(self.tenant, subject, &self.rules, &guess).await.unwrap();
         let TryVerdict::Compare(challenge) = verdict else { panic!("{verdict:?}") };
-        let consume = Consume {
-            operation: OperationId::random(self.entropy.bytes()),
-            lane: Lane::Strangers,
-            answered: challenge.id,
-        };
+        let consume = Consume { operation: self.operation(), lane: Lane::Strangers, answered: challenge.id };
         assert!(self.redis.consume_code(self.tenant, subject, &consume).await.unwrap());
         let grant = self.entropy.bytes();
         self.redis.put_grant(self.tenant, grant, challenge.id, Duration::from_secs(300)).await.unwrap();
@@ -149,8 +203,8 @@ impl Bare {
     }
 }
 
-async fn request_code(gateway: &Arc<Gateway>, bare: &Arc<Bare>) -> [Bar; 2] {
-    let mut rounds = Vec::new();
+async fn request_code(gateway: &Arc<Gateway>, bare: &Arc<Bare>) -> Vec<Bar> {
+    let (mut least, mut all) = (Vec::new(), Vec::new());
     for numbers in all_rounds() {
         let alone = turn(As::Worker, &numbers, |numbers| {
             let bare = bare.clone();
@@ -161,9 +215,21 @@ async fn request_code(gateway: &Arc<Gateway>, bare: &Arc<Bare>) -> [Bar; 2] {
             }
         });
         let alone = alone.await;
-        rounds.push((alone, turn(As::Client, &numbers, |numbers| send_codes(gateway.clone(), numbers)).await));
+        let served = turn(As::Client, &numbers, |numbers| send_codes(gateway.clone(), numbers)).await;
+        let all_calls = turn(As::Worker, &numbers, |numbers| {
+            let bare = bare.clone();
+            async move {
+                while let Some(n) = numbers.take() {
+                    bare.send_as_promised(n).await;
+                }
+            }
+        });
+        all.push((all_calls.await, served));
+        least.push((alone, served));
     }
-    bars("request-code", &rounds)
+    let mut drawn = Vec::from(bars("request-code", &least));
+    drawn.extend(bars("request-code, beside all of its store calls", &all));
+    drawn
 }
 
 async fn verify_code(gateway: &Arc<Gateway>, bare: &Arc<Bare>) -> [Bar; 2] {
@@ -215,7 +281,7 @@ async fn refresh(gateway: &Arc<Gateway>, bare: &Arc<Bare>) -> [Bar; 2] {
         tokens.push(token);
     }
     // Each caller has a session to itself, on either side, and passes its token on.
-    let digests: Vec<_> = tokens.split_off(CALLERS as usize).iter().map(|token| token_digest(token)).collect();
+    let digests: Vec<_> = tokens.split_off(CALLERS as usize).iter().map(token_digest).collect();
     let digests = Arc::new(digests.into_iter().map(Mutex::new).collect::<Vec<_>>());
     let tokens = Arc::new(tokens.into_iter().map(Mutex::new).collect::<Vec<_>>());
     let mut rounds = Vec::new();
@@ -283,6 +349,7 @@ impl Numbers {
 }
 
 /// What one round came to.
+#[derive(Clone, Copy)]
 struct Round {
     per_second: f64,
     /// Of the whole machine, without the client's.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sqlx::types::Json;
+use sqlx::{Executor, Postgres, Sqlite};
 
-use super::engine::{Text, Tx};
+use super::engine::{Database, Engine, Text, Tx};
 use super::error::StorageError;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, KeyId, NodeId};
@@ -59,10 +60,21 @@ pub struct Notes<'a> {
 
 /// Writes all of it.
 pub(super) async fn write(tx: &mut Tx, notes: &Notes<'_>) -> Result<(), StorageError> {
+    let text = tx.pick(INSERT_MESSAGE);
     for message in notes.messages {
-        write_message(tx, message, notes.birth, notes.now).await?;
+        write_message(tx.on(), text, message, notes).await?;
     }
     write_events(tx, notes.events).await
+}
+
+/// Writes all of it, and nothing else. One message is a transaction by itself, as one statement is.
+pub(super) async fn write_alone(db: &Database, notes: &Notes<'_>) -> Result<(), StorageError> {
+    if let ([message], []) = (notes.messages, notes.events) {
+        return write_message(db.write(), db.pick(INSERT_MESSAGE), message, notes).await;
+    }
+    let mut tx = db.begin().await?;
+    write(&mut tx, notes).await?;
+    tx.commit().await
 }
 
 /// Writes events alone.
@@ -84,10 +96,18 @@ pub(super) async fn write_events(tx: &mut Tx, events: &[Event]) -> Result<(), St
     Ok(())
 }
 
-async fn write_message(tx: &mut Tx, message: &Message, birth: Birth, now: Timestamp) -> Result<(), StorageError> {
-    let text = tx.pick(INSERT_MESSAGE);
+async fn write_message<'c, P, S>(
+    on: Engine<P, S>,
+    text: &'static str,
+    message: &Message,
+    notes: &Notes<'_>,
+) -> Result<(), StorageError>
+where
+    P: Executor<'c, Database = Postgres>,
+    S: Executor<'c, Database = Sqlite>,
+{
     execute!(
-        tx.on(),
+        on,
         text,
         message.tenant.uuid(),
         message.id.uuid(),
@@ -96,9 +116,9 @@ async fn write_message(tx: &mut Tx, message: &Message, birth: Birth, now: Timest
         message.locale.tag(),
         Json(&message.content),
         message.not_after.as_millis(),
-        now.as_millis(),
-        birth.node.uuid(),
-        millis(birth.lease),
+        notes.now.as_millis(),
+        notes.birth.node.uuid(),
+        millis(notes.birth.lease),
     )?;
     Ok(())
 }

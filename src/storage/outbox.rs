@@ -214,9 +214,7 @@ impl Outbox<'_> {
     /// Writes messages and events that go with no fact of storage's own: a code's challenge lives
     /// in the ephemeral store.
     pub async fn enqueue(&self, notes: &Notes<'_>) -> Result<(), StorageError> {
-        let mut tx = self.db.begin().await?;
-        notes::write(&mut tx, notes).await?;
-        tx.commit().await
+        notes::write_alone(self.db, notes).await
     }
 
     /// The lines of up to `tenants` tenants that have messages waiting, from the one after `after`.
