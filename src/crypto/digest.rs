@@ -321,8 +321,8 @@ pub fn parse_link_token(text: &str) -> Option<PresentedLink> {
 
 /// SHA-256 of a token of ours. Unkeyed and unsalted is enough: 256 random bits have no dictionary.
 #[must_use]
-pub fn token_digest(token: &str) -> [u8; LEN] {
-    sha256(token.as_bytes())
+pub fn token_digest(token: impl AsRef<[u8]>) -> [u8; LEN] {
+    sha256(token.as_ref())
 }
 
 /// 256 random bits as base64url: refresh tokens, device tokens, keys, app secrets.

@@ -7,6 +7,9 @@
 //! JSON that is no JSON is `invalid_json`; JSON of another shape is `validation` with a pointer to
 //! the member. What was sent is never repeated in an answer: it may be a password or a code.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +18,7 @@ use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
 
 use super::problem::{FieldError, Problem, ProblemCode};
 use crate::domain::fault::Fault;
@@ -86,15 +90,16 @@ impl Leftover {
         let Some(mut leftover) = self.0 else { return true };
         match leftover.try_recv() {
             Ok(None) => true,
-            Ok(Some(body)) => !is_expected && is_thrown_away(body, limits).await,
+            Ok(Some(body)) => !is_expected && throw_away(body, limits).await,
             // Broken off by whoever read it, or held by somebody still.
             Err(_) => false,
         }
     }
 }
 
-/// Nothing of it is kept: whoever sends it was refused.
-async fn is_thrown_away(mut body: Incoming, limits: BodyLimits) -> bool {
+/// Takes a body out of the socket and keeps nothing of it: whoever sends it was refused. `false` if some of it
+/// stays there.
+pub(super) async fn throw_away(mut body: Incoming, limits: BodyLimits) -> bool {
     if body.size_hint().lower() > limits.bytes as u64 {
         return false;
     }
@@ -107,7 +112,27 @@ async fn is_thrown_away(mut body: Incoming, limits: BodyLimits) -> bool {
         }
         true
     };
-    tokio::time::timeout(limits.time, rest).await.unwrap_or(false)
+    within(limits.time, rest).await.unwrap_or(false)
+}
+
+/// The outcome of reading a body, if it comes in time. One that was sent in one piece with its head is there
+/// at the second look; only for others a timer is made.
+async fn within<T>(time: Duration, reading: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut reading = pin!(reading);
+    let mut has_looked = false;
+    let at_once = poll_fn(|context| match reading.as_mut().poll(context) {
+        Poll::Ready(read) => Poll::Ready(Some(read)),
+        Poll::Pending if has_looked => Poll::Ready(None),
+        Poll::Pending => {
+            has_looked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match at_once.await {
+        Some(read) => Ok(read),
+        None => tokio::time::timeout(time, reading).await,
+    }
 }
 
 async fn read<B>(body: B, limits: BodyLimits) -> Result<Bytes, Problem>
@@ -118,7 +143,7 @@ where
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(ProblemCode::PayloadTooLarge.into());
     }
-    match tokio::time::timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
+    match within(limits.time, Limited::new(body, limits.bytes).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProblemCode::PayloadTooLarge.into()),
         Ok(Err(_)) => Err(Problem::from(ProblemCode::InvalidRequest).with_message("The request body broke off.")),

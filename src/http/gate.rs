@@ -11,7 +11,7 @@ use super::handlers::hooks;
 use super::limited;
 use super::middleware::{Admitting, CrossOrigin, Hooks};
 use super::problem::{Problem, ProblemCode};
-use super::request::{self, Request};
+use super::request::{self, Head, Request, split_tenant};
 use crate::actors::accounts::{Accounts, Client};
 use crate::actors::failure::Failure;
 use crate::actors::senders::Receipts;
@@ -81,6 +81,19 @@ pub struct TenantOfRequest {
     pub limits: Limits,
 }
 
+impl TenantOfRequest {
+    /// The tenant that a request names, or belongs to if it names none.
+    fn tenant_of(&self, head: &Head<'_>) -> Option<TenantContext> {
+        let (slug, path) = split_tenant(head.uri.path());
+        let claim = Claim {
+            path: slug.or_else(|| hooks::tenant_in_path(path)),
+            host: head.host(),
+            header: if head.origin.via_trusted_proxy { head.header(&X_TENANT) } else { None },
+        };
+        self.tenants.snapshot().resolve(&claim).cloned()
+    }
+}
+
 impl Hooks for TenantOfRequest {
     fn before(&self, request: &mut Request) -> Result<(), Problem> {
         if request.path() == FORWARD_AUTH {
@@ -89,10 +102,7 @@ impl Hooks for TenantOfRequest {
             request.set_extension(tenant);
             return Ok(());
         }
-        let header = if request.via_trusted_proxy() { request.header(&X_TENANT) } else { None };
-        let path = request.tenant_in_path().or_else(|| hooks::tenant_in_path(request.path()));
-        let claim = Claim { path, host: request.host(), header };
-        let tenant = self.tenants.snapshot().resolve(&claim).cloned().ok_or(ProblemCode::TenantNotFound)?;
+        let tenant = self.tenant_of(&request.head()).ok_or(ProblemCode::TenantNotFound)?;
         request.set_tenant_slug(Arc::clone(tenant.slug()));
         limited::believe_app(request, &tenant);
         request.set_extension(tenant);
@@ -101,6 +111,10 @@ impl Hooks for TenantOfRequest {
 
     fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
         Box::pin(limited::admit(&self.limits, request, limits))
+    }
+
+    fn known_refusal(&self, head: &Head<'_>, limits: &'static [LimitName]) -> Option<Problem> {
+        limited::known_refusal(&self.limits, &self.tenant_of(head)?, head, limits)
     }
 
     fn cross_origin(&self, asked: &CrossOrigin, headers: &mut HeaderMap) {

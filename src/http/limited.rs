@@ -17,11 +17,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::gate;
 use super::peer::ClientAddress;
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Head, Request};
 use crate::domain::ids::AppId;
 use crate::domain::limits::LimitName;
 use crate::limits::wire::{self, Fields};
-use crate::limits::{Caller, Decision, Limits};
+use crate::limits::{Caller, Decision, Limits, Refusal};
 use crate::tenant::TenantContext;
 
 /// The address of the person for whom an app asks.
@@ -41,7 +41,7 @@ pub struct AppOfRequest(pub AppId);
 /// Places the app whose credential the request bears, and believes what it says of its client. No
 /// or a wrong credential changes nothing: whoever needs one refuses later.
 pub(super) fn believe_app(request: &mut Request, tenant: &TenantContext) {
-    let Some(app) = credential(request).and_then(|(id, secret)| proven(tenant, &id, &secret)) else { return };
+    let Some(app) = credential(&request.head()).and_then(|(id, secret)| proven(tenant, &id, &secret)) else { return };
     let stated = request.header(&X_GUICHET_CLIENT_ADDRESS).and_then(|text| text.trim().parse::<IpAddr>().ok());
     if let Some(address) = stated {
         request.set_client(ClientAddress::stated(address));
@@ -49,14 +49,14 @@ pub(super) fn believe_app(request: &mut Request, tenant: &TenantContext) {
     request.set_extension(AppOfRequest(app));
 }
 
-fn credential(request: &Request) -> Option<(String, String)> {
-    let pair = request.header(&X_GUICHET_APP).map(str::to_owned).or_else(|| basic(request))?;
+fn credential(head: &Head<'_>) -> Option<(String, String)> {
+    let pair = head.header(&X_GUICHET_APP).map(str::to_owned).or_else(|| basic(head))?;
     pair.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
 
 /// What `Authorization: Basic` holds (RFC 7617).
-fn basic(request: &Request) -> Option<String> {
-    let (scheme, credentials) = request.header(&AUTHORIZATION)?.split_once(' ')?;
+fn basic(head: &Head<'_>) -> Option<String> {
+    let (scheme, credentials) = head.header(&AUTHORIZATION)?.split_once(' ')?;
     let encoded = scheme.eq_ignore_ascii_case("basic").then_some(credentials)?;
     String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
 }
@@ -82,6 +82,19 @@ pub(super) async fn admit(
     decide(limits, &tenant, names, &Caller { client: client.map(|client| client.ip()), app }).await
 }
 
+/// What [`admit`] would refuse for certain, from this node's memory; nothing is taken. None where it is not
+/// that simple: the client is unknown, or an app may speak for it.
+pub(super) fn known_refusal(
+    limits: &Limits,
+    tenant: &TenantContext,
+    head: &Head<'_>,
+    names: &'static [LimitName],
+) -> Option<Problem> {
+    let client = Some(head.origin.client).filter(|client| !client.is_proxy() && credential(head).is_none())?;
+    let caller = Caller { client: Some(client.ip()), app: None };
+    limits.known_refusal(tenant, names, &caller).map(|refusal| too_soon(&refusal))
+}
+
 /// Asks the limit on token checks for an app. No route carries it: only the gateway's address or the token
 /// itself says which app that is.
 ///
@@ -99,12 +112,13 @@ async fn decide(
 ) -> Result<HeaderMap, Problem> {
     match limits.check(tenant, names, caller).await {
         Decision::Admitted(standings) => Ok(wire::on_success(&standings).map_or_else(HeaderMap::new, headers)),
-        Decision::Refused(refusal) => {
-            let problem = Problem::too_soon(refusal.wait).with_member("violated-policies", wire::violated(&refusal));
-            let told = wire::on_refusal(&refusal).map_or_else(HeaderMap::new, headers);
-            Err(problem.with_headers(told))
-        }
+        Decision::Refused(refusal) => Err(too_soon(&refusal)),
     }
+}
+
+fn too_soon(refusal: &Refusal) -> Problem {
+    let problem = Problem::too_soon(refusal.wait).with_member("violated-policies", wire::violated(refusal));
+    problem.with_headers(wire::on_refusal(refusal).map_or_else(HeaderMap::new, headers))
 }
 
 fn headers(fields: Fields) -> HeaderMap {

@@ -13,6 +13,9 @@ use serde::Serialize;
 /// Room for what a handler says and what the middleware adds, so that the map never grows.
 const USUAL_HEADERS: usize = 12;
 
+/// Room for a problem document.
+const USUAL_BODY: usize = 512;
+
 /// The answer to one request.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -29,8 +32,9 @@ impl Reply {
 
     /// A JSON body. A value that cannot be written as JSON is a defect of ours: 500.
     pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(body) => Self::typed(status, "application/json", body),
+        let mut body = Vec::with_capacity(USUAL_BODY);
+        match serde_json::to_writer(&mut body, value) {
+            Ok(()) => Self::typed(status, "application/json", body),
             Err(error) => {
                 tracing::error!(%error, "a reply could not be written as JSON");
                 Self::empty(StatusCode::INTERNAL_SERVER_ERROR)

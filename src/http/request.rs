@@ -21,6 +21,9 @@ use super::peer::{ClientAddress, Origin, Scheme};
 use super::problem::{Problem, ProblemCode};
 use crate::domain::locale::Locale;
 
+/// The scheme of RFC 6750 §2.1, in any case.
+const BEARER: &[u8] = b"bearer";
+
 /// Names one request in the answer, the log and the problem document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
@@ -52,6 +55,31 @@ impl RequestId {
     }
 }
 
+/// What a request says of itself before its body, and what is known of its sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'r> {
+    /// The target as sent.
+    pub uri: &'r Uri,
+    /// The headers as sent.
+    pub headers: &'r HeaderMap,
+    /// Who sent it.
+    pub origin: Origin,
+}
+
+impl<'r> Head<'r> {
+    /// One header, if it was sent exactly once or first, and is text.
+    pub fn header(&self, name: &HeaderName) -> Option<&'r str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The host the client asked for, without port: HTTP/2's `:authority`, else `Host`.
+    pub fn host(&self) -> Option<&'r str> {
+        let text = self.uri.authority().map(http::uri::Authority::as_str).or_else(|| self.header(&HOST))?;
+        let end = if text.starts_with('[') { text.find(']').map(|at| at + 1) } else { text.rfind(':') };
+        text.get(..end.unwrap_or(text.len())).filter(|host| !host.is_empty())
+    }
+}
+
 /// One request on its way to a handler.
 pub struct Request {
     parts: Parts,
@@ -59,7 +87,6 @@ pub struct Request {
     limits: BodyLimits,
     origin: Origin,
     id: RequestId,
-    tenant_in_path: Option<String>,
     tenant_slug: Option<Arc<str>>,
     params: Vec<(String, String)>,
 }
@@ -67,9 +94,12 @@ pub struct Request {
 impl Request {
     /// Puts a request together from its head, its body and what is known of its sender.
     pub fn new(parts: Parts, payload: Payload, limits: BodyLimits, origin: Origin, id: RequestId) -> Self {
-        let (tenant_in_path, _) = split_tenant(parts.uri.path());
-        let tenant_in_path = tenant_in_path.map(str::to_owned);
-        Self { parts, payload, limits, origin, id, tenant_in_path, tenant_slug: None, params: Vec::new() }
+        Self { parts, payload, limits, origin, id, tenant_slug: None, params: Vec::new() }
+    }
+
+    /// What it says of itself, without its body.
+    pub fn head(&self) -> Head<'_> {
+        Head { uri: &self.parts.uri, headers: &self.parts.headers, origin: self.origin }
     }
 
     /// The method as sent.
@@ -84,7 +114,7 @@ impl Request {
 
     /// One header, if it was sent exactly once or first, and is text.
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.parts.headers.get(name)?.to_str().ok()
+        self.head().header(name)
     }
 
     /// The target as sent, tenant prefix and query included. Not for logs.
@@ -99,14 +129,7 @@ impl Request {
 
     /// The slug of a `/t/{slug}/…` path. Whether such a tenant exists is not known here.
     pub fn tenant_in_path(&self) -> Option<&str> {
-        self.tenant_in_path.as_deref()
-    }
-
-    /// The host the client asked for, without port: HTTP/2's `:authority`, else `Host`.
-    pub fn host(&self) -> Option<&str> {
-        let text = self.parts.uri.authority().map(http::uri::Authority::as_str).or_else(|| self.header(&HOST))?;
-        let end = if text.starts_with('[') { text.find(']').map(|at| at + 1) } else { text.rfind(':') };
-        text.get(..end.unwrap_or(text.len())).filter(|host| !host.is_empty())
+        split_tenant(self.parts.uri.path()).0
     }
 
     /// The client's address, as far as it can be believed.
@@ -259,21 +282,30 @@ impl fmt::Debug for Request {
 
 /// [`Request::bearer`] of a request that is not one yet.
 pub(super) fn bearer<'h>(headers: &'h HeaderMap, uri: &Uri) -> Result<Option<&'h str>, Problem> {
+    let Some(token) = bearer_as_sent(headers)? else { return Ok(None) };
+    let token = std::str::from_utf8(token).ok().filter(|token| is_token68(token));
+    match token.filter(|_| query(uri, "access_token").is_none()) {
+        Some(token) => Ok(Some(token)),
+        None => Err(Problem::invalid_token_request()),
+    }
+}
+
+/// What stands where a bearer token should, whatever it is.
+///
+/// # Errors
+/// `invalid_request` with a challenge, if there are several.
+pub(super) fn bearer_as_sent(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = sent.next() else { return Ok(None) };
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Problem::invalid_token_request())?;
     if sent.next().is_some() {
         return Err(Problem::invalid_token_request());
     }
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
-    }
-    let token = token.trim();
-    if !is_token68(token) || query(uri, "access_token").is_some() {
-        return Err(Problem::invalid_token_request());
-    }
-    Ok(Some(token))
+    let (scheme, token) = match value.as_bytes().split_at_checked(BEARER.len()) {
+        Some((scheme, [b' ', token @ ..])) => (scheme, token),
+        Some((scheme, [])) => (scheme, &[][..]),
+        _ => return Ok(None),
+    };
+    Ok(scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim_ascii()))
 }
 
 /// [`Request::cookie`] of a request that is not one yet.
@@ -456,8 +488,8 @@ mod tests {
         assert!(!request("/", &[("accept", "*/*")], "").accepts_html());
         assert_eq!(browser.accept_language(), Some(Locale::Fr));
         assert_eq!(browser.user_agent(), Some("Mozilla/5.0"));
-        assert_eq!(browser.host(), Some("auth.example.com"));
-        assert_eq!(request("/", &[("host", "[::1]:80")], "").host(), Some("[::1]"));
+        assert_eq!(browser.head().host(), Some("auth.example.com"));
+        assert_eq!(request("/", &[("host", "[::1]:80")], "").head().host(), Some("[::1]"));
         assert_eq!(browser.query("a"), Some("1".into()));
         assert_eq!(browser.query("b"), Some(" ".into()));
         assert!(!format!("{browser:?}").contains("device"));

@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
@@ -238,12 +240,19 @@ async fn serve(
     let activity = Arc::new(Activity::new());
     let watched = Watched { service, peer, activity: activity.clone() };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), watched));
+    // A set of one: it is looked at when it has something to say, and not with every request.
+    let mut end = FuturesUnordered::from_iter([async {
+        tokio::select! {
+            () = activity.patience_ends(leave.limits) => {}
+            () = leave.stop.cancelled() => {}
+        }
+    }]);
 
     // A connection that fails has nobody left to be told.
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
-        () = activity.patience_ends(leave.limits) => {}
-        () = leave.stop.cancelled() => {}
+        _ = end.next() => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {

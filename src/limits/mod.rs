@@ -207,8 +207,20 @@ impl Limits {
 
     /// Asks all limits of a request, and takes from all or from none.
     pub async fn check(&self, tenant: &TenantContext, names: &[LimitName], caller: &Caller) -> Decision {
-        let asks = names.iter().filter_map(|name| self.ask(tenant, *name, caller)).flat_map(Ask::with_site);
-        self.decide(tenant.id(), &asks.collect::<Vec<_>>()).await
+        self.decide(tenant.id(), &self.asks(tenant, names, caller)).await
+    }
+
+    /// The refusal that [`check`](Self::check) would answer for certain, from this node's memory: no store is
+    /// asked, and nothing is taken. None says nothing.
+    #[must_use]
+    pub fn known_refusal(&self, tenant: &TenantContext, names: &[LimitName], caller: &Caller) -> Option<Refusal> {
+        let asks = self.asks(tenant, names, caller);
+        let standings = self.0.shield.refuse(tenant.id(), &asks, self.0.clock.steady())?;
+        Some(refused(&self.0.refusals.by_node, standings))
+    }
+
+    fn asks(&self, tenant: &TenantContext, names: &[LimitName], caller: &Caller) -> Vec<Ask> {
+        names.iter().filter_map(|name| self.ask(tenant, *name, caller)).flat_map(Ask::with_site).collect()
     }
 
     /// Under a spraying attack, one more question for a log-in from a device that its account does
@@ -307,7 +319,7 @@ impl Limits {
         let asked_at = inner.clock.steady();
         let under_way = match inner.shield.reserve(tenant, asks, asked_at) {
             Ok(under_way) => under_way,
-            Err(standings) => return refused(&inner.refusals.by_node, standings),
+            Err(standings) => return Decision::Refused(refused(&inner.refusals.by_node, standings)),
         };
         match self.ask_store(tenant, asks).await {
             Some(verdict) => {
@@ -317,7 +329,7 @@ impl Limits {
                 if verdict.admitted {
                     Decision::Admitted(standings)
                 } else {
-                    refused(&inner.refusals.by_store, standings)
+                    Decision::Refused(refused(&inner.refusals.by_store, standings))
                 }
             }
             None => Decision::Admitted(under_way.keep()),
@@ -377,7 +389,7 @@ impl Default for Refusals {
     }
 }
 
-fn refused(counters: &BTreeMap<LimitName, Counter>, standings: Vec<Standing>) -> Decision {
+fn refused(counters: &BTreeMap<LimitName, Counter>, standings: Vec<Standing>) -> Refusal {
     let mut wait = Duration::ZERO;
     for standing in standings.iter().filter(|standing| standing.over) {
         if let Some(counter) = counters.get(&standing.name) {
@@ -385,5 +397,5 @@ fn refused(counters: &BTreeMap<LimitName, Counter>, standings: Vec<Standing>) ->
         }
         wait = wait.max(standing.more_in);
     }
-    Decision::Refused(Refusal { standings, wait })
+    Refusal { standings, wait }
 }

@@ -88,7 +88,7 @@ impl Shield {
         asks: &'a [Ask],
         now: Timestamp,
     ) -> Result<UnderWay<'a>, Vec<Standing>> {
-        let standings: Vec<_> = enforced(asks).map(|ask| self.take(tenant, ask, now)).collect();
+        let standings: Vec<_> = enforced(asks).map(|ask| self.look(tenant, ask, now, Bucket::filled)).collect();
         let under_way = UnderWay { shield: self, tenant, asks, standings, is_settled: false };
         if under_way.standings.iter().any(|standing| standing.over) {
             // Dropped here, it is taken out of the others again.
@@ -97,7 +97,14 @@ impl Shield {
         Ok(under_way)
     }
 
-    fn take(&self, tenant: TenantId, ask: &Ask, now: Timestamp) -> Standing {
+    /// Says where a request certainly does not fit, if it does not; nothing is put anywhere.
+    pub(super) fn refuse(&self, tenant: TenantId, asks: &[Ask], now: Timestamp) -> Option<Vec<Standing>> {
+        let standings: Vec<_> = enforced(asks).map(|ask| self.look(tenant, ask, now, |bucket, _| bucket)).collect();
+        standings.iter().any(|standing| standing.over).then_some(standings)
+    }
+
+    /// Looks whether a request fits, and does that to the bucket if it does.
+    fn look(&self, tenant: TenantId, ask: &Ask, now: Timestamp, fits: impl FnOnce(Bucket, Rate) -> Bucket) -> Standing {
         self.visit(tenant, ask, |copy| {
             let rate = copy.rate;
             copy.bucket = copy.bucket.drained(rate, now);
@@ -105,7 +112,7 @@ impl Shield {
             if over {
                 copy.refused += 1;
             } else {
-                copy.bucket = copy.bucket.filled(rate);
+                copy.bucket = fits(copy.bucket, rate);
             }
             standing(ask, copy.bucket, over, copy.lag)
         })
@@ -283,6 +290,20 @@ mod tests {
         }
 
         assert!((1..60).all(|_| take(&shield, 7)) && !take(&shield, 7));
+    }
+
+    #[test]
+    fn looking_for_a_certain_refusal_takes_nothing() {
+        let (shield, asks, tenant) = (Shield::new(100), ask(7), TenantId::random([1; 16]));
+        for _ in 0..60 {
+            assert_eq!(shield.refuse(tenant, &asks, T0), None);
+            assert!(take(&shield, 7));
+        }
+
+        let refused = shield.refuse(tenant, &asks, T0).unwrap();
+
+        assert_eq!(Err(refused), shield.reserve(tenant, &asks, T0).map(drop));
+        assert_eq!(shield.refused_now(tenant, T0)[0].requests, 2);
     }
 
     #[test]

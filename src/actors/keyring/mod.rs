@@ -20,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 pub use self::rotation::Rotated;
 use super::failure::Failure;
@@ -78,7 +79,7 @@ impl PublishedKeys {
 pub struct Keyring(Arc<Inner>);
 
 struct Inner {
-    cache: DashMap<TenantId, Arc<TenantKeys>>,
+    cache: DashMap<TenantId, Arc<TenantKeys>, RandomState>,
     /// When an unknown key id last made this node look, by tenant.
     looked: DashMap<TenantId, Timestamp>,
     generations: AtomicU64,
@@ -95,7 +96,7 @@ impl Keyring {
     #[must_use]
     pub fn new(storage: Storage, sealer: Sealer, clock: Clock, entropy: Entropy) -> Self {
         Self(Arc::new(Inner {
-            cache: DashMap::new(),
+            cache: DashMap::default(),
             looked: DashMap::new(),
             generations: AtomicU64::new(0),
             polled: AtomicI64::new(clock.now().as_millis()),

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::revocations::Revocations;
-pub use self::verified::Genuine;
+pub use self::verified::{Genuine, Identity};
 use self::verified::{Name, Verified};
 use super::failure::Failure;
 use super::keyring::{Keyring, TenantKeys};
 use crate::clock::Clock;
 use crate::crypto::jwt::{self, AccessTokenClaims, Expect, TokenRefused};
+use crate::domain::time::Timestamp;
 use crate::tenant::TenantContext;
 
 /// What is asked of a token besides being good.
@@ -64,15 +65,17 @@ impl Tokens {
         Self(Arc::new(Inner { keyring, revocations, verified: Verified::default(), clock, deadline }))
     }
 
-    /// The verdict on a token seen before, at once; `None` if it must be looked at.
+    /// The verdict on a token seen before, at once; `None` if it must be looked at. Any bytes may be asked
+    /// for: what is no token was never seen.
     #[must_use]
-    pub fn recall(&self, tenant: &TenantContext, token: &str, needs: Needs<'_>) -> Option<Verdict> {
-        if !self.is_fresh(tenant) {
+    pub fn recall(&self, tenant: &TenantContext, token: &[u8], needs: Needs<'_>) -> Option<Verdict> {
+        let now = self.0.clock.now();
+        if !self.is_fresh(tenant, now) {
             return None;
         }
         let keys = self.0.keyring.cached(tenant.id())?;
         let genuine = self.0.verified.find(&Name::new(tenant.id(), token))?;
-        (genuine.generation == keys.generation).then(|| self.judge(tenant, genuine, needs))
+        (genuine.generation == keys.generation).then(|| self.judge(tenant, genuine, needs, now))
     }
 
     /// The verdict on a token.
@@ -82,14 +85,15 @@ impl Tokens {
     /// storage is away.
     pub async fn check(&self, tenant: &TenantContext, token: &str, needs: Needs<'_>) -> Result<Verdict, Failure> {
         tokio::time::timeout(self.0.deadline, async {
-            if !self.is_fresh(tenant) && !self.0.revocations.catch_up().await {
+            if !self.is_fresh(tenant, self.0.clock.now()) && !self.0.revocations.catch_up().await {
                 return Err(Failure::Unavailable);
             }
-            if let Some(verdict) = self.recall(tenant, token, needs) {
+            if let Some(verdict) = self.recall(tenant, token.as_bytes(), needs) {
                 return Ok(verdict);
             }
             let verified = self.verify(tenant, token).await?;
-            Ok(verified.map_or(Verdict::Invalid, |genuine| self.judge(tenant, genuine, needs)))
+            let now = self.0.clock.now();
+            Ok(verified.map_or(Verdict::Invalid, |genuine| self.judge(tenant, genuine, needs, now)))
         })
         .await
         .unwrap_or(Err(Failure::Unavailable))
@@ -99,7 +103,7 @@ impl Tokens {
     /// storage about that anyway.
     pub(super) async fn genuine(&self, tenant: &TenantContext, token: &str) -> Result<Option<Arc<Genuine>>, Failure> {
         let keys = self.0.keyring.of(tenant).await?;
-        let known = self.0.verified.find(&Name::new(tenant.id(), token));
+        let known = self.0.verified.find(&Name::new(tenant.id(), token.as_bytes()));
         let genuine = match known.filter(|genuine| genuine.generation == keys.generation) {
             Some(genuine) => Some(genuine),
             None => self.verify(tenant, token).await?,
@@ -124,7 +128,7 @@ impl Tokens {
         match verified {
             Ok(claims) => {
                 let genuine = Arc::new(Genuine::new(claims, keys.generation));
-                self.0.verified.insert(Name::new(tenant.id(), token), Arc::clone(&genuine));
+                self.0.verified.insert(Name::new(tenant.id(), token.as_bytes()), Arc::clone(&genuine));
                 Ok(Some(genuine))
             }
             Err(refused) => {
@@ -144,14 +148,14 @@ impl Tokens {
         jwt::verify(token, &keys.verifying, &expect)
     }
 
-    fn is_fresh(&self, tenant: &TenantContext) -> bool {
-        self.0.revocations.age(self.0.clock.now()) <= tenant.policy().tokens.max_stale
+    fn is_fresh(&self, tenant: &TenantContext, now: Timestamp) -> bool {
+        self.0.revocations.age(now) <= tenant.policy().tokens.max_stale
     }
 
     /// What may change while a token is remembered is judged every time.
-    fn judge(&self, tenant: &TenantContext, genuine: Arc<Genuine>, needs: Needs<'_>) -> Verdict {
+    fn judge(&self, tenant: &TenantContext, genuine: Arc<Genuine>, needs: Needs<'_>, now: Timestamp) -> Verdict {
         let claims = &genuine.claims;
-        let is_over = claims.has_run_out(self.0.clock.now()) || self.0.revocations.holds(tenant.id(), claims.sid);
+        let is_over = claims.has_run_out(now) || self.0.revocations.holds(tenant.id(), claims.sid);
         if is_over || needs.audience.is_some_and(|audience| !claims.aud.contains(audience)) {
             return Verdict::Invalid;
         }

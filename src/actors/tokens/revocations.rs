@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use futures_util::future::join_all;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::AbortOnDropHandle;
@@ -45,7 +46,7 @@ pub struct Revocations(Arc<Inner>);
 
 struct Inner {
     /// Until when each is remembered.
-    ended: DashMap<(TenantId, SessionId), Timestamp>,
+    ended: DashMap<(TenantId, SessionId), Timestamp, RandomState>,
     storage: Storage,
     ephemeral: Arc<dyn EphemeralStore>,
     clock: Clock,
@@ -63,7 +64,7 @@ impl Revocations {
     #[must_use]
     pub fn new(storage: Storage, ephemeral: Arc<dyn EphemeralStore>, clock: Clock) -> Self {
         Self(Arc::new(Inner {
-            ended: DashMap::new(),
+            ended: DashMap::default(),
             storage,
             ephemeral,
             clock,

@@ -4,10 +4,11 @@
 //! still asks whether they have run out, whether the session stands and for whom they are. An ECDSA
 //! token has two spellings, and so at most two places here: neither outlives its session.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use http::HeaderValue;
 use lru::LruCache;
 
 use crate::crypto::digest;
@@ -25,29 +26,43 @@ const PER_SHARD: usize = 1_000;
 pub struct Genuine {
     /// What it claims.
     pub claims: AccessTokenClaims,
-    /// `sub`, written once.
-    pub subject: Bytes,
-    /// `sid`, written once.
-    pub session: Bytes,
-    /// `aud`, written once; several stand side by side.
-    pub audience: Bytes,
-    /// `scope`, written once; empty if there is none.
-    pub scope: Bytes,
+    /// Whose it is, as apps are told; none if a claim cannot stand in a header field.
+    pub identity: Option<Identity>,
     /// The reading of the keys it was checked with.
     pub(super) generation: u64,
 }
 
+/// Claims as header values: written once, told with every check.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `sub`.
+    pub subject: HeaderValue,
+    /// `tid`.
+    pub tenant: HeaderValue,
+    /// `sid`.
+    pub session: HeaderValue,
+    /// `aud`; several stand side by side.
+    pub audience: HeaderValue,
+    /// `scope`; empty if there is none.
+    pub scope: HeaderValue,
+}
+
+impl Identity {
+    fn of(claims: &AccessTokenClaims) -> Option<Self> {
+        let value = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
+        Some(Self {
+            subject: value(claims.sub.to_string())?,
+            tenant: value(claims.tid.clone())?,
+            session: value(claims.sid.to_string())?,
+            audience: value(claims.aud.iter().collect::<Vec<_>>().join(" "))?,
+            scope: value(claims.scope.clone().unwrap_or_default())?,
+        })
+    }
+}
+
 impl Genuine {
     pub(super) fn new(claims: AccessTokenClaims, generation: u64) -> Self {
-        let audience = claims.aud.iter().collect::<Vec<_>>().join(" ");
-        Self {
-            subject: claims.sub.to_string().into(),
-            session: claims.sid.to_string().into(),
-            audience: audience.into(),
-            scope: claims.scope.clone().unwrap_or_default().into(),
-            claims,
-            generation,
-        }
+        Self { identity: Identity::of(&claims), claims, generation }
     }
 }
 
@@ -59,24 +74,24 @@ pub(super) struct Name {
 }
 
 impl Name {
-    pub(super) fn new(tenant: TenantId, token: &str) -> Self {
+    pub(super) fn new(tenant: TenantId, token: &[u8]) -> Self {
         Self { tenant, digest: digest::token_digest(token) }
     }
 }
 
-type Shard = Mutex<LruCache<Name, Arc<Genuine>>>;
+/// A fast hash will do: only what is genuine gets in, so nobody chooses the names.
+type Shard = Mutex<LruCache<Name, Arc<Genuine>, RandomState>>;
 
 /// The cache.
 pub(super) struct Verified {
     shards: Vec<Shard>,
-    hasher: RandomState,
 }
 
 impl Default for Verified {
     fn default() -> Self {
         // Unbounded, for a bounded one takes all its room at once; `insert` keeps the bound.
-        let shards = (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect();
-        Self { shards, hasher: RandomState::new() }
+        let shard = || Mutex::new(LruCache::unbounded_with_hasher(RandomState::default()));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 }
 
@@ -96,8 +111,8 @@ impl Verified {
     }
 
     fn shard(&self, name: &Name) -> Option<&Shard> {
-        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
-        self.shards.get(self.hasher.hash_one(name) as usize % SHARDS)
+        // Any bits of a digest will do.
+        self.shards.get(usize::from(name.digest[0]) % SHARDS)
     }
 }
 
@@ -131,10 +146,10 @@ mod tests {
     #[test]
     fn one_tenants_token_is_not_found_as_anothers() {
         let verified = Verified::default();
-        verified.insert(Name::new(TenantId::random([1; 16]), "token"), genuine());
+        verified.insert(Name::new(TenantId::random([1; 16]), b"token"), genuine());
 
-        assert!(verified.find(&Name::new(TenantId::random([1; 16]), "token")).is_some());
-        assert!(verified.find(&Name::new(TenantId::random([2; 16]), "token")).is_none());
+        assert!(verified.find(&Name::new(TenantId::random([1; 16]), b"token")).is_some());
+        assert!(verified.find(&Name::new(TenantId::random([2; 16]), b"token")).is_none());
     }
 
     #[test]
@@ -142,7 +157,7 @@ mod tests {
         let verified = Verified::default();
         let tenant = TenantId::random([1; 16]);
         for n in 0..2 * SHARDS * PER_SHARD {
-            verified.insert(Name::new(tenant, &n.to_string()), genuine());
+            verified.insert(Name::new(tenant, n.to_string().as_bytes()), genuine());
         }
 
         let held: usize = verified.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();

@@ -23,11 +23,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::actors::tokens::{Genuine, Needs, Verdict};
+use crate::actors::tokens::{Identity, Needs, Verdict};
 use crate::domain::limits::{LimitMode, LimitName};
 use crate::http::gate::{self, FORWARD_AUTH, Gate, cookie_token};
 use crate::http::limited;
@@ -135,7 +134,8 @@ pub(in crate::http) async fn check(gate: Arc<Gate>, request: Request) -> Answer 
                 Some(_) => told,
                 None => admit(&gate, &tenant, genuine.claims.aud.iter()).await?,
             };
-            Ok(identity(&tenant, &genuine).ok_or(ProblemCode::Internal)?.with_headers(told))
+            let identity = genuine.identity.as_ref().ok_or(ProblemCode::Internal)?;
+            Ok(granted(identity).with_headers(told))
         }
         Verdict::Invalid => Err(ProblemCode::InvalidToken.into()),
         Verdict::InsufficientScope => Err(Problem::insufficient_scope(asked.scope.as_deref().unwrap_or_default())),
@@ -169,10 +169,15 @@ fn recall(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Reply> {
     if is_limited(&tenant) {
         return None;
     }
-    let token = token(&tenant, headers, uri).ok()??;
+    // Only looked for, not looked at: what is no token is not among those seen before.
+    let token = match request::bearer_as_sent(headers).ok()? {
+        Some(token) if request::query(uri, "access_token").is_none() => token,
+        Some(_) => return None,
+        None => cookie_token(&tenant, headers)?.as_bytes(),
+    };
     let asked = Asked::of(uri);
     match gate.tokens.recall(&tenant, token, asked.needs())? {
-        Verdict::Good(genuine) => identity(&tenant, &genuine).map(|reply| in_mode(&asked, reply)),
+        Verdict::Good(genuine) => genuine.identity.as_ref().map(|identity| in_mode(&asked, granted(identity))),
         Verdict::Invalid | Verdict::InsufficientScope => None,
     }
 }
@@ -206,16 +211,14 @@ fn token<'h>(tenant: &TenantContext, headers: &'h HeaderMap, uri: &Uri) -> Resul
     Ok(request::bearer(headers, uri)?.or_else(|| cookie_token(tenant, headers)))
 }
 
-fn identity(tenant: &TenantContext, genuine: &Genuine) -> Option<Reply> {
-    let value = |bytes: &Bytes| HeaderValue::from_maybe_shared(bytes.clone()).ok();
-    let reply = Reply::empty(StatusCode::OK)
+fn granted(identity: &Identity) -> Reply {
+    Reply::empty(StatusCode::OK)
         .no_store()
-        .with_header(SUBJECT.clone(), value(&genuine.subject)?)
-        .with_header(TENANT.clone(), HeaderValue::try_from(&**tenant.slug()).ok()?)
-        .with_header(SESSION.clone(), value(&genuine.session)?)
-        .with_header(AUDIENCE.clone(), value(&genuine.audience)?)
-        .with_header(SCOPE.clone(), value(&genuine.scope)?);
-    Some(reply)
+        .with_header(SUBJECT.clone(), identity.subject.clone())
+        .with_header(TENANT.clone(), identity.tenant.clone())
+        .with_header(SESSION.clone(), identity.session.clone())
+        .with_header(AUDIENCE.clone(), identity.audience.clone())
+        .with_header(SCOPE.clone(), identity.scope.clone())
 }
 
 /// Whether this is a CORS preflight (Fetch §3.2.2) that may pass.

@@ -2,6 +2,7 @@
 //! as much as the whole check of a token.
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use http::Method;
 use metrics::{Counter, Histogram};
 
@@ -10,8 +11,8 @@ use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
 /// The handles so far. As many as there are patterns, methods and statuses: nobody outside adds one.
 #[derive(Default)]
 pub(super) struct Meters {
-    answered: DashMap<(&'static str, &'static str, u16), Counter>,
-    seconds: DashMap<(&'static str, &'static str), Histogram>,
+    answered: DashMap<(&'static str, &'static str, u16), Counter, RandomState>,
+    seconds: DashMap<(&'static str, &'static str), Histogram, RandomState>,
 }
 
 impl Meters {

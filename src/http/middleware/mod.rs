@@ -21,17 +21,17 @@ use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use self::admit::Admission;
 use self::meters::Meters;
 use self::request_id::RequestIds;
 use self::trace::Trace;
-use super::body::{BodyLimits, Leftover, Payload};
+use super::body::{self, BodyLimits, Leftover, Payload};
 use super::peer::{Origin, TrustedProxies};
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
-use super::request::{Request, split_tenant};
+use super::request::{Head, Request, split_tenant};
 use super::router::{Answer, Found, Router, without_handler};
 use super::server::{self, Answering, Serves};
 use crate::clock::Clock;
@@ -67,6 +67,13 @@ pub trait Hooks: Send + Sync + 'static {
     fn admit<'a>(&'a self, request: &'a Request, limits: &'static [LimitName]) -> Admitting<'a> {
         let _ = (request, limits);
         Box::pin(std::future::ready(Ok(HeaderMap::new())))
+    }
+
+    /// Runs before anything is made of a request to a route with limits: a refusal that is certain and can be
+    /// told from memory. None says nothing, and [`Hooks::admit`] is asked.
+    fn known_refusal(&self, head: &Head<'_>, limits: &'static [LimitName]) -> Option<Problem> {
+        let _ = (head, limits);
+        None
     }
 
     /// Runs on every answer, errors and OPTIONS included, to a request that bears an `Origin`:
@@ -137,8 +144,6 @@ struct Inner<S> {
     proxies: TrustedProxies,
     ids: RequestIds,
     meters: Meters,
-    /// Whether any route answers from memory.
-    has_recall: bool,
 }
 
 impl<S> Clone for FrontEnd<S> {
@@ -157,11 +162,10 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         surroundings: Surroundings,
     ) -> Self {
         let admission = Admission::new(limits.max_in_flight);
-        let has_recall = router.routes().iter().any(|route| route.recall.is_some());
         let ids = RequestIds::new(&surroundings);
         let (hooks, meters) = (Box::new(hooks), Meters::default());
         let proxies = surroundings.proxies;
-        Self(Arc::new(Inner { router, state, hooks, limits, admission, proxies, ids, meters, has_recall }))
+        Self(Arc::new(Inner { router, state, hooks, limits, admission, proxies, ids, meters }))
     }
 
     /// Answers one request with a body that `wrap` makes of its own.
@@ -171,11 +175,19 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         request: http::Request<Incoming>,
         wrap: impl FnOnce(Full<Bytes>) -> B + Send + 'static,
     ) -> Answering<B> {
-        if let Some(reply) = self.0.recall(&request) {
+        let Some(reply) = self.0.recall(peer, &request) else {
+            let front = self.clone();
+            return server::later(async move { front.answer(peer, request).await.into_response().map(wrap) });
+        };
+        // HTTP/2 ends the stream of a body that nobody reads.
+        if request.body().is_end_stream() || request.version() > Version::HTTP_11 {
             return server::at_once(reply.into_response().map(wrap));
         }
-        let front = self.clone();
-        server::later(async move { front.answer(peer, request).await.into_response().map(wrap) })
+        let limits = BodyLimits { time: LINGER, ..self.0.limits.body };
+        server::later(async move {
+            let is_cleared = body::throw_away(request.into_body(), limits).await;
+            said_before_closing(reply, !is_cleared).into_response().map(wrap)
+        })
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too.
@@ -225,10 +237,8 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         // HTTP/2 ends the stream and needs neither.
         let time = if found.is_hot() { Duration::ZERO } else { LINGER };
         let rest = BodyLimits { time, ..inner.limits.body };
-        if version <= Version::HTTP_11 && !leftover.is_cleared(rest, waits_to_send).await {
-            // A client that is not told so sends its next request into the closing socket (RFC 9112 §9.6).
-            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        let is_closing = version <= Version::HTTP_11 && !leftover.is_cleared(rest, waits_to_send).await;
+        let reply = said_before_closing(reply, is_closing);
         if head_only { reply.without_body() } else { reply }
     }
 }
@@ -282,6 +292,14 @@ impl<S: Send + Sync + 'static> Inner<S> {
             other => without_handler(other),
         }
     }
+}
+
+/// A client that is not told so sends its next request into the closing socket (RFC 9112 §9.6).
+fn said_before_closing(mut reply: Reply, is_closing: bool) -> Reply {
+    if is_closing {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
 }
 
 fn cross_origin(request: &Request) -> Option<CrossOrigin> {

@@ -22,6 +22,27 @@ const CLIENT_LEFT: u16 = 499;
 
 static HOT_REQUESTS: AtomicU32 = AtomicU32::new(0);
 
+/// Whether the next of them does.
+fn is_sampled() -> bool {
+    HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE)
+}
+
+/// An answer from memory: counted, and written down now and then.
+pub(super) fn recalled(meters: &Meters, route: &'static str, method: &Method, status: StatusCode, id: &str) {
+    let status = status.as_u16();
+    meters.count(route, method, status);
+    if is_sampled() {
+        let method = method_label(method);
+        tracing::info!(
+            http.method = method,
+            http.route = route,
+            http.status = status,
+            request.id = id,
+            "request answered from memory"
+        );
+    }
+}
+
 /// One request being measured.
 pub(super) struct Trace<'m> {
     meters: &'m Meters,
@@ -75,8 +96,8 @@ impl Drop for Trace<'_> {
         self.meters.count(self.route, &self.method, self.status);
 
         // Whoever floods a route must not flood the log as well.
-        let is_sampled = self.is_hot || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
-        if !is_sampled || HOT_REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
+        let may_flood = self.is_hot || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
+        if !may_flood || is_sampled() {
             tracing::info!(
                 http.method = method_label(&self.method),
                 http.route = self.route,
