@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::{Stop, print};
 use crate::actors::administration::apps::AppFacts;
 use crate::actors::administration::tenants::{Change, Wanted};
-use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
+use crate::actors::administration::{Administration, Expected, Holder, Refusal, Tenant};
 use crate::config;
 use crate::domain::fault::Fault;
 use crate::domain::naming;
@@ -90,8 +90,8 @@ pub(super) async fn set(administration: &Administration, slug: &str, words: &[St
         overlay(&mut patch, nested);
     }
     let before = tenant.version;
-    let expected = crate::actors::administration::settings::Expected::Any;
-    let after = administration.change_settings(&Holder::ROOT, tenant, &patch, &expected).await.map_err(refused)?;
+    let after = administration.change_settings(&Holder::ROOT, tenant, &patch, &Expected::Any).await;
+    let after = after.map_err(refused)?;
     if after.version == before {
         print("nothing to change")
     } else {
@@ -179,7 +179,7 @@ impl Applying<'_> {
         if self.dry_run {
             return Ok(tenant);
         }
-        self.administration.change_tenant(&Holder::ROOT, &tenant, change).await.map_err(refused)
+        self.administration.change_tenant(&Holder::ROOT, tenant, &change, &Expected::Any).await.map_err(refused)
     }
 
     async fn settings(&self, tenant: Tenant, settings: &Value) -> Result<Tenant, Stop> {

@@ -60,6 +60,28 @@ impl Holder {
     pub const ROOT: Self = Self { role: Role::PlatformAdmin, tenant: None, key: None };
 }
 
+/// How often a change is made anew because another came between.
+const TRIES: u32 = 5;
+
+/// Which versions of a tenant an admin will have replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Whichever there is.
+    #[default]
+    Any,
+    /// One of these.
+    OneOf(Vec<u64>),
+}
+
+impl Expected {
+    fn is_met_by(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(&version),
+        }
+    }
+}
+
 /// Why an admin does not get what was asked for. Unlike people at the front door, admins are told.
 #[derive(Debug)]
 pub enum Refusal {

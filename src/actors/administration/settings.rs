@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Administration, Holder, Refusal, Tenant};
+use super::{Administration, Expected, Holder, Refusal, TRIES, Tenant};
 use crate::actors::credentials::Place;
 use crate::actors::failure::Failure;
 use crate::domain::event::EventKind;
@@ -14,28 +14,6 @@ use crate::secret::ExposeSecret as _;
 use crate::storage::NewSettings;
 
 pub use crate::storage::SettingsVersion;
-
-/// How often a change is made anew because another came between.
-const TRIES: u32 = 5;
-
-/// Which versions an admin will have replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Expected {
-    /// Whichever there is.
-    #[default]
-    Any,
-    /// One of these.
-    OneOf(Vec<u64>),
-}
-
-impl Expected {
-    fn is_met_by(&self, version: u64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(versions) => versions.contains(&version),
-        }
-    }
-}
 
 /// What the settings are to become.
 #[derive(Clone, Copy)]
