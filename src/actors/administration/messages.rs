@@ -14,6 +14,7 @@ use crate::domain::fault::Fault;
 use crate::domain::ids::DeliveryId;
 use crate::domain::locale::Locale;
 use crate::domain::message::Channel;
+use crate::domain::policy::Policy;
 use crate::domain::settings::templates::{TemplateName, Texts};
 use crate::domain::settings::{BadSetting, Settings};
 use crate::storage::Storage;
@@ -69,7 +70,8 @@ impl Messages {
     /// was asked for is on record whatever becomes of it.
     ///
     /// # Errors
-    /// [`Refusal::Failed`] if it could not be counted or noted.
+    /// [`Refusal::Invalid`] for a number where the draft lets no text message go, as with codes through
+    /// whichever sender; [`Refusal::Failed`] if it could not be counted or noted.
     pub async fn test(
         &self,
         holder: &Holder,
@@ -77,6 +79,9 @@ impl Messages {
         draft: &Settings,
         to: Contact,
     ) -> Result<Tested, Refusal> {
+        if let Some(fault) = region_fault(tenant, draft, &to) {
+            return Err(Refusal::Invalid(vec![fault]));
+        }
         let context = self.administration.context(tenant.id).await?;
         let event = self.administration.event(holder, tenant.id, EventKind::AuthzAdmin, "senders_tested");
         self.storage.audit().record(&[event]).await?;
@@ -114,6 +119,14 @@ impl Administration {
         let own = settings.public_url.clone();
         own.unwrap_or_else(|| format!("{}/t/{slug}", self.0.source.platform_url()))
     }
+}
+
+fn region_fault(tenant: &Tenant, draft: &Settings, to: &Contact) -> Option<Fault> {
+    let Contact::Phone(number) = to else { return None };
+    // Of settings that are no policy, whoever judged the draft has told why.
+    let policy = Policy::with(tenant.profile, draft).ok()?;
+    let why = "sms.regions: the region of this number is not among those that text messages may go to";
+    (!policy.sms.regions.allow(number)).then(|| Fault::new("/to", "region_refused", why))
 }
 
 /// In whose name a tenant's messages are sent.
