@@ -35,6 +35,7 @@ const BY_ID: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS s
 const PAGE: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
       FROM tenants WHERE slug > $1 AND ending_at IS NULL ORDER BY slug LIMIT $2";
 const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
+const BY_DOMAIN: &str = "SELECT tenant_id FROM tenant_domains WHERE domain = $1";
 
 /// A profile's floors may be judged against the settings of that version only.
 const UPDATE: &str = "
@@ -222,6 +223,12 @@ impl Tenants<'_> {
     pub async fn find(&self, tenant: TenantId) -> Result<Option<Tenant>, StorageError> {
         let Some(row) = fetch_optional!(self.db.read(), TenantRow, BY_ID, tenant.uuid())? else { return Ok(None) };
         self.whole(row).await.map(Some)
+    }
+
+    /// Whose domain that is, be it of a tenant that is being ended.
+    pub async fn holder_of_domain(&self, domain: &str) -> Result<Option<TenantId>, StorageError> {
+        let found = fetch_optional!(self.db.read(), (Uuid,), BY_DOMAIN, domain)?;
+        Ok(found.map(|(tenant,)| tenant.into()))
     }
 
     /// Tenants by slug, from just after `after`.

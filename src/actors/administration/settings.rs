@@ -20,8 +20,6 @@ pub use crate::storage::SettingsVersion;
 enum Wish<'w> {
     /// What this merge patch makes of them.
     Patch(&'w Value),
-    /// This document and nothing else.
-    Document(&'w Value),
     /// What they were at this version.
     Version(u64),
 }
@@ -30,7 +28,7 @@ impl Wish<'_> {
     /// The audit log's word for it.
     const fn cause(self) -> &'static str {
         match self {
-            Self::Patch(_) | Self::Document(_) => "settings_changed",
+            Self::Patch(_) => "settings_changed",
             Self::Version(_) => "settings_rolled_back",
         }
     }
@@ -102,7 +100,7 @@ impl Administration {
     ///
     /// # Errors
     /// [`Refusal::Invalid`].
-    pub async fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
+    pub(super) async fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
         let mut known = Vec::new();
         let _same = document::resealed(&tenant.settings, |place, sealed| {
             let plain = self.0.maker.credentials.open(&at(tenant, place), sealed).ok()?;
@@ -124,18 +122,9 @@ impl Administration {
         Ok(settings)
     }
 
-    /// Puts a whole document in force, as [`Self::planned`].
-    ///
-    /// # Errors
-    /// As [`Self::change_settings`].
-    pub async fn apply_settings(&self, holder: &Holder, tenant: Tenant, document: &Value) -> Result<Tenant, Refusal> {
-        self.replace_settings(holder, tenant, &Expected::Any, Wish::Document(document)).await
-    }
-
     async fn wished(&self, tenant: &Tenant, wish: Wish<'_>) -> Result<Settings, Refusal> {
         match wish {
             Wish::Patch(patch) => self.draft(tenant, patch).await,
-            Wish::Document(document) => self.planned(tenant, document).await,
             Wish::Version(version) => {
                 let found = self.0.storage.tenants().version(tenant.id, version).await?.ok_or(Refusal::NotFound)?;
                 self.judge(tenant, &found).await?;

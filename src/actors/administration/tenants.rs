@@ -52,7 +52,7 @@ pub struct Change {
 
 impl Change {
     /// The tenant as it would be then; `bad` takes what of the change cannot be.
-    fn applied_to(&self, tenant: &Tenant, bad: &mut Vec<Fault>) -> Tenant {
+    pub(super) fn applied_to(&self, tenant: &Tenant, bad: &mut Vec<Fault>) -> Tenant {
         let mut after = tenant.clone();
         if let Some(slug) = &self.slug {
             check_slug(slug, bad);
@@ -105,9 +105,14 @@ impl Administration {
             return Err(Refusal::Invalid(bad));
         }
         let id = TenantId::at(now, self.0.entropy.bytes());
-        let tenant =
-            NewTenant { id, slug: wanted.slug, name, profile: wanted.profile, settings, domains, created_at: now };
-        let event = self.event(holder, id, EventKind::AuthzAdmin, "tenant_made");
+        let Wanted { slug, profile, .. } = wanted;
+        let tenant = NewTenant { id, slug, name, profile, settings, domains, created_at: now };
+        self.create(holder, tenant).await
+    }
+
+    /// Writes a new tenant.
+    pub(super) async fn create(&self, holder: &Holder, tenant: NewTenant) -> Result<Tenant, Refusal> {
+        let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_made");
         match self.0.storage.tenants().create_noted(&tenant, &[event]).await? {
             TenantCreated::SlugTaken => Err(Refusal::SlugTaken),
             TenantCreated::DomainTaken => Err(Refusal::DomainTaken),
