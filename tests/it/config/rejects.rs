@@ -69,6 +69,12 @@ fn values_that_contradict_their_section() {
             "[http]\nadmin_listen = \"127.0.0.1:3000\"",
             "http.admin_listen: 127.0.0.1:3000 is the public listener's address",
         ),
+        ("[http]\nbody_timeout = \"10s\"", "http.body_timeout: must be shorter than http.request_timeout"),
+        (
+            "[http]\nrequest_timeout = \"5s\"",
+            "actors.ask_timeout: must be shorter than http.request_timeout\n\
+          http.body_timeout: must be shorter than http.request_timeout",
+        ),
         ("[http]\nhead_limit_bytes = 100", "http.head_limit_bytes: must be at least 8192"),
         (
             "[http]\npublic_url = \"https://example.com/login\"",
@@ -193,9 +199,8 @@ fn a_root_key_that_can_be_guessed_is_refused_wherever_it_stands() {
     let file = written.file("admin_key", "k\n");
 
     for (name, value) in [("GUICHET_ADMIN_KEY", "k"), ("GUICHET_ADMIN_KEY_FILE", file.to_str().unwrap())] {
-        let words = format!(
-            "admin.key: must have at least 22 characters, as `openssl rand -hex 32` prints (from {name})"
-        );
+        let words =
+            format!("admin.key: must have at least 22 characters, as `openssl rand -hex 32` prints (from {name})");
         assert_eq!(complaints_about(&[(name, value)]), words);
     }
 }
