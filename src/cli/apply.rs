@@ -101,7 +101,10 @@ fn told(bad: &[(String, Vec<Fault>)]) -> String {
 
 /// Changes one tenant's settings by a merge patch put together from `path=value` words.
 pub(super) async fn set(administration: &Administration, slug: &str, words: &[String]) -> Result<(), Stop> {
-    let tenant = administration.tenant(&Holder::ROOT, slug).await.map_err(refused)?;
+    let tenant = administration.tenant(&Holder::ROOT, slug).await.map_err(|refusal| match refusal {
+        Refusal::NotFound => Stop::no_tenant(slug),
+        other => refused(other),
+    })?;
     let mut patch = Value::Object(serde_json::Map::new());
     for word in words {
         let (path, value) =

@@ -185,6 +185,8 @@ fn a_setting_is_changed_and_taken_back() {
     assert_eq!(done(&set(&["otp.sms.length=null"])), "settings are at version 3\n");
     assert!(refused(&set(&["otp.sms.length=4"]), 2).contains("/otp/sms/length"));
     assert!(refused(&set(&["otp"]), 2).contains("PATH=VALUE"));
+    let nobodys = guichet(folder.path(), None, &["tenant", "set", "nope", "region=SN"]);
+    assert_eq!(refused(&nobodys, 1), "guichet: no tenant `nope`\n");
 }
 
 #[test]
