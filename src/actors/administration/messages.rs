@@ -93,8 +93,15 @@ impl Administration {
     /// What a message would look like, with sample values.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with what is wrong with its texts.
+    /// [`Refusal::Invalid`] with what is wrong with its texts, by where they stand in what was asked: `/texts`
+    /// for those that came with it, `/name` for those in force.
     pub async fn preview(&self, tenant: &Tenant, shown: Shown) -> Result<Preview, Refusal> {
+        if !shown.name.channels().contains(&shown.channel) {
+            let why = format!("{} never goes by this channel", shown.name.as_str());
+            return Err(Refusal::Invalid(vec![Fault::new("/channel", "invalid", why)]));
+        }
+        let saved_at = format!("/templates/{}/{}", shown.name.as_str(), shown.locale.tag());
+        let came_with_it = shown.texts.is_some();
         let (this, tenant) = (self.clone(), tenant.clone());
         let rendered = tokio::task::spawn_blocking(move || {
             let Shown { name, locale, channel, texts } = shown;
@@ -111,7 +118,13 @@ impl Administration {
             this.0.templates.preview(&draft)
         });
         let preview = rendered.await.map_err(|_| Failure::Internal)?;
-        preview.map_err(|bad| Refusal::Invalid(bad.into_iter().map(|bad| Fault::from(BadSetting::from(bad))).collect()))
+        let fault = |bad| {
+            let fault = Fault::from(BadSetting::from(bad));
+            let part = fault.pointer.strip_prefix(&saved_at).unwrap_or_default();
+            let pointer = if came_with_it { format!("/texts{part}") } else { "/name".to_owned() };
+            Fault { pointer, ..fault }
+        };
+        preview.map_err(|bad| Refusal::Invalid(bad.into_iter().map(fault).collect()))
     }
 
     /// What the links of a tenant with such settings begin with.

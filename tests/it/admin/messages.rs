@@ -202,6 +202,11 @@ async fn limits_and_texts_are_shown(gateway: Gateway) {
     let own = json!({"name": "sign_in_code", "locale": "fr", "texts": {"sms": "Le code de {{ tenant }} : {{ code }}"}});
     assert!(preview(own).await.expect(200).word("text").starts_with("Le code de OTHER : "));
     let bad = json!({"name": "sign_in_code", "locale": "fr", "texts": {"sms": "Bonjour"}});
-    let refused = preview(bad).await.refused(400, "validation");
-    assert_eq!(refused["errors"][0]["pointer"], "/templates/sign_in_code/fr/sms");
+    let mail = json!({"name": "sign_in_code", "locale": "fr", "channel": "email"});
+    let half = json!({"name": "verification", "texts": {"text": 1}});
+    let unknown = json!({"name": "verification", "texts": {"push": "x"}});
+    for (body, pointer) in [(bad, "/texts/sms"), (mail, "/channel"), (half, "/texts/text"), (unknown, "/texts/push")] {
+        let refused = preview(body).await.refused(400, "validation");
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{}", refused.text);
+    }
 }
