@@ -158,6 +158,10 @@ impl Stop {
     fn failed(error: impl std::error::Error) -> Self {
         Self::Failed(telemetry::causes(&error))
     }
+
+    fn no_tenant(slug: &str) -> Self {
+        Self::Failed(format!("no tenant `{slug}`"))
+    }
 }
 
 /// Runs the command of this process's arguments.
@@ -329,7 +333,7 @@ async fn rotate_key(config: &Config, slug: &str, rotation: Rotation) -> Result<(
 
 async fn find_tenant(storage: &Storage, slug: &str) -> Result<Tenant, Stop> {
     let found = storage.tenants().find_by_slug(slug).await.map_err(Stop::failed)?;
-    found.ok_or_else(|| Stop::Failed(format!("no tenant `{slug}`")))
+    found.ok_or_else(|| Stop::no_tenant(slug))
 }
 
 fn administration(config: &Config, storage: Storage) -> Result<(Administration, JoinHandle<()>), Stop> {

@@ -15,6 +15,8 @@
 //! The same documents as the admin API's, by the same rules. What stands in the file is made so, and
 //! applying it again changes nothing. `settings`, if given, is the whole document, but a credential
 //! that is not in it is kept as the API keeps it; tenants and apps that are not in it are left alone.
+//! The whole file is judged before anything is written; then each tenant is written with its document,
+//! in the file's order.
 
 use std::path::Path;
 
@@ -23,11 +25,11 @@ use serde_json::Value;
 
 use super::{Stop, print};
 use crate::actors::administration::apps::AppFacts;
-use crate::actors::administration::tenants::{Change, Wanted};
-use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
+use crate::actors::administration::plans::{Blueprint, Plan, Unplannable};
+use crate::actors::administration::{Administration, Expected, Holder, Refusal, Tenant};
 use crate::config;
+use crate::domain::app::App;
 use crate::domain::fault::Fault;
-use crate::domain::naming;
 use crate::domain::policy::Profile;
 use crate::domain::settings::document;
 use crate::secret::ExposeSecret as _;
@@ -60,14 +62,27 @@ struct AppEntry {
     origins: Vec<String>,
 }
 
-/// Makes tenants what the file says, or says what that would change.
+impl From<Entry> for Blueprint {
+    fn from(entry: Entry) -> Self {
+        let Entry { slug, name, profile, domains, settings, apps } = entry;
+        let facts = |app: AppEntry| AppFacts { name: app.name, audience: app.audience, origins: app.origins };
+        Self { slug, name, profile, domains, settings, apps: apps.into_iter().map(facts).collect() }
+    }
+}
+
+/// Makes tenants what the file says, or says what that would change. Nothing is written unless all of it may be.
 pub(super) async fn apply(administration: &Administration, path: &Path, dry_run: bool) -> Result<(), Stop> {
     let document = config::document(path).map_err(Stop::Wrong)?;
     let file: File = serde_path_to_error::deserialize(document)
         .map_err(|error| Stop::Wrong(format!("{}: {}: {}", path.display(), error.path(), error.inner())))?;
-    for entry in file.tenant {
-        let slug = entry.slug.clone();
-        let applied = Applying { administration, slug: &slug, dry_run }.run(entry).await;
+    let blueprints: Vec<_> = file.tenant.into_iter().map(Blueprint::from).collect();
+    let plans = administration.plan(&blueprints).await.map_err(|unplannable| match unplannable {
+        Unplannable::Failed(refusal) => refused(refusal),
+        Unplannable::Invalid(bad) => Stop::Wrong(told(&bad)),
+    })?;
+    for plan in plans {
+        let slug = plan.after.slug.clone();
+        let applied = Applying { administration, dry_run }.run(plan).await;
         applied.map_err(|stop| match stop {
             Stop::Wrong(text) => Stop::Wrong(format!("tenant {slug}: {text}")),
             Stop::Failed(text) => Stop::Failed(format!("tenant {slug}: {text}")),
@@ -76,9 +91,20 @@ pub(super) async fn apply(administration: &Administration, path: &Path, dry_run:
     Ok(())
 }
 
+/// Every fault on a line of its own, with whose it is.
+fn told(bad: &[(String, Vec<Fault>)]) -> String {
+    let lines = bad.iter().flat_map(|(slug, faults)| {
+        faults.iter().map(move |fault| format!("tenant {}: {}", slug.escape_debug(), line(fault)))
+    });
+    std::iter::once("nothing was applied".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
+}
+
 /// Changes one tenant's settings by a merge patch put together from `path=value` words.
 pub(super) async fn set(administration: &Administration, slug: &str, words: &[String]) -> Result<(), Stop> {
-    let tenant = administration.tenant(&Holder::ROOT, slug).await.map_err(refused)?;
+    let tenant = administration.tenant(&Holder::ROOT, slug).await.map_err(|refusal| match refusal {
+        Refusal::NotFound => Stop::no_tenant(slug),
+        other => refused(other),
+    })?;
     let mut patch = Value::Object(serde_json::Map::new());
     for word in words {
         let (path, value) =
@@ -90,8 +116,8 @@ pub(super) async fn set(administration: &Administration, slug: &str, words: &[St
         overlay(&mut patch, nested);
     }
     let before = tenant.version;
-    let expected = crate::actors::administration::settings::Expected::Any;
-    let after = administration.change_settings(&Holder::ROOT, tenant, &patch, &expected).await.map_err(refused)?;
+    let after = administration.change_settings(&Holder::ROOT, tenant, &patch, &Expected::Any).await;
+    let after = after.map_err(refused)?;
     if after.version == before {
         print("nothing to change")
     } else {
@@ -112,126 +138,92 @@ fn overlay(target: &mut Value, change: Value) {
 
 struct Applying<'a> {
     administration: &'a Administration,
-    slug: &'a str,
     dry_run: bool,
 }
 
 impl Applying<'_> {
-    async fn run(&self, entry: Entry) -> Result<(), Stop> {
-        let tenant = match self.administration.tenant(&Holder::ROOT, self.slug).await {
-            Ok(tenant) => self.change(tenant, &entry).await?,
-            Err(Refusal::NotFound) => match self.make(&entry).await? {
-                Some(tenant) => tenant,
-                None => return Ok(()),
-            },
-            Err(refusal) => return Err(refused(refusal)),
-        };
-        let tenant = match &entry.settings {
-            Some(settings) => self.settings(tenant, settings).await?,
-            None => tenant,
-        };
-        for app in entry.apps {
-            self.app(&tenant, app).await?;
+    async fn run(&self, plan: Plan) -> Result<(), Stop> {
+        let slug = plan.after.slug.as_str();
+        for step in steps(&plan) {
+            self.say(slug, &step)?;
+        }
+        if self.dry_run {
+            return plan.apps.iter().try_for_each(|(known, facts)| self.say(slug, &app_step(known.as_ref(), facts)));
+        }
+        let tenant = self.administration.carry_out(&Holder::ROOT, &plan).await.map_err(refused)?;
+        for (known, facts) in plan.apps {
+            self.say(&tenant.slug, &app_step(known.as_ref(), &facts))?;
+            self.app(&tenant, known, facts).await?;
         }
         Ok(())
     }
 
-    fn say(&self, what: &str) -> Result<(), Stop> {
-        print(&format!("{}{}: {what}", if self.dry_run { "would: " } else { "" }, self.slug))
+    fn say(&self, slug: &str, what: &str) -> Result<(), Stop> {
+        print(&format!("{}{slug}: {what}", if self.dry_run { "would: " } else { "" }))
     }
 
-    async fn make(&self, entry: &Entry) -> Result<Option<Tenant>, Stop> {
-        self.say("make the tenant")?;
-        if self.dry_run {
-            return Ok(None);
-        }
-        let wanted = Wanted {
-            slug: entry.slug.clone(),
-            name: entry.name.clone(),
-            profile: entry.profile.unwrap_or(Profile::AsvsL1),
-            domains: entry.domains.clone().unwrap_or_default(),
-            region: None,
-            locale: None,
+    async fn app(&self, tenant: &Tenant, known: Option<App>, facts: AppFacts) -> Result<(), Stop> {
+        let Some(app) = known else {
+            let (app, secret) = self.administration.make_app(&Holder::ROOT, tenant, facts).await.map_err(refused)?;
+            return print(&format!("  client_id {}  secret {}   (shown this once)", app.id, secret.expose_secret()));
         };
-        self.administration.make_tenant(&Holder::ROOT, wanted).await.map(Some).map_err(refused)
+        let changed = self.administration.change_app(&Holder::ROOT, tenant, app, facts).await;
+        changed.map(drop).map_err(refused)
     }
+}
 
-    async fn change(&self, tenant: Tenant, entry: &Entry) -> Result<Tenant, Stop> {
-        let change = Change {
-            slug: None,
-            name: entry.name.clone().filter(|name| *name != tenant.name),
-            profile: entry.profile.filter(|profile| *profile != tenant.profile),
-            domains: entry.domains.clone().filter(|domains| {
-                // What is no domain is refused when it is tried.
-                domains.iter().map(|typed| naming::domain(typed).unwrap_or_default()).ne(tenant.domains.iter().cloned())
-            }),
-        };
+/// What is to be done to the tenant itself.
+fn steps(plan: &Plan) -> Vec<String> {
+    let after = &plan.after;
+    let mut steps = Vec::new();
+    if let Some(before) = &plan.before {
         let parts = [
-            ("name", change.name.is_some()),
-            ("profile", change.profile.is_some()),
-            ("domains", change.domains.is_some()),
+            ("name", before.name != after.name),
+            ("profile", before.profile != after.profile),
+            ("domains", before.domains != after.domains),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect();
-        if parts.is_empty() {
-            return Ok(tenant);
+        if !parts.is_empty() {
+            steps.push(format!("change {}", parts.join(", ")));
         }
-        self.say(&format!("change {}", parts.join(", ")))?;
-        if self.dry_run {
-            return Ok(tenant);
-        }
-        self.administration.change_tenant(&Holder::ROOT, &tenant, change).await.map_err(refused)
+    } else {
+        steps.push("make the tenant".to_owned());
     }
+    let sections = changed_sections(plan.before.as_ref(), after);
+    if !sections.is_empty() {
+        steps.push(format!("change settings: {}", sections.join(", ")));
+    }
+    steps
+}
 
-    async fn settings(&self, tenant: Tenant, settings: &Value) -> Result<Tenant, Stop> {
-        let after = self.administration.planned(&tenant, settings).await.map_err(refused)?;
-        if after == tenant.settings {
-            return Ok(tenant);
-        }
-        let (before, after) = (document::shown(&tenant.settings), document::shown(&after));
-        let names = |document: &Value| {
-            document.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
-        };
-        let mut sections: Vec<_> = names(&before).into_iter().chain(names(&after)).collect();
-        sections.sort_unstable();
-        sections.dedup();
-        sections.retain(|section| before.get(section) != after.get(section));
-        self.say(&format!("change settings: {}", sections.join(", ")))?;
-        if self.dry_run {
-            return Ok(tenant);
-        }
-        self.administration.apply_settings(&Holder::ROOT, tenant, settings).await.map_err(refused)
-    }
+/// Sections of the settings in which the two differ, by name.
+fn changed_sections(before: Option<&Tenant>, after: &Tenant) -> Vec<String> {
+    let settings = before.map(|before| before.settings.clone()).unwrap_or_default();
+    let (before, after) = (document::shown(&settings), document::shown(&after.settings));
+    let names = |document: &Value| document.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    let (mut sections, more): (Vec<_>, Vec<_>) = (names(&before), names(&after));
+    sections.extend(more);
+    sections.sort_unstable();
+    sections.dedup();
+    sections.retain(|section| before.get(section) != after.get(section));
+    sections
+}
 
-    async fn app(&self, tenant: &Tenant, entry: AppEntry) -> Result<(), Stop> {
-        let known = tenant.apps.iter().find(|app| app.audience == entry.audience);
-        let facts = AppFacts { name: entry.name, audience: entry.audience, origins: entry.origins };
-        match known {
-            Some(app) if app.name == facts.name && app.origins == facts.origins => Ok(()),
-            Some(app) => {
-                self.say(&format!("change app {}", app.id))?;
-                if self.dry_run {
-                    return Ok(());
-                }
-                let changed = self.administration.change_app(&Holder::ROOT, tenant, app.clone(), facts).await;
-                changed.map(drop).map_err(refused)
-            }
-            None => {
-                self.say(&format!("make app {}", facts.name))?;
-                if self.dry_run {
-                    return Ok(());
-                }
-                let made = self.administration.make_app(&Holder::ROOT, tenant, facts).await.map_err(refused)?;
-                print(&format!("  client_id {}  secret {}   (shown this once)", made.0.id, made.1.expose_secret()))
-            }
-        }
+fn app_step(known: Option<&App>, facts: &AppFacts) -> String {
+    match known {
+        Some(app) => format!("change app {}", app.id),
+        None => format!("make app {}", facts.name),
     }
+}
+
+fn line(fault: &Fault) -> String {
+    format!("{} ({}): {}", fault.pointer, fault.code, fault.message)
 }
 
 /// A refusal in words for the person at the terminal.
 pub(super) fn refused(refusal: Refusal) -> Stop {
-    let line = |fault: Fault| format!("{} ({}): {}", fault.pointer, fault.code, fault.message);
     match refusal {
-        Refusal::Invalid(faults) => Stop::Wrong(faults.into_iter().map(line).collect::<Vec<_>>().join("\n")),
+        Refusal::Invalid(faults) => Stop::Wrong(faults.iter().map(line).collect::<Vec<_>>().join("\n")),
         Refusal::NotFound => Stop::Failed("there is no such thing".to_owned()),
         Refusal::SlugTaken => Stop::Failed("another tenant has the slug".to_owned()),
         Refusal::DomainTaken => Stop::Failed("one of the domains belongs to another tenant".to_owned()),

@@ -41,7 +41,8 @@ pub struct Http {
     /// How long a client may take to send its headers.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
-    /// How long a client may take to send its body.
+    /// How long a client may take to send its body; then 408. Shorter than `request_timeout`, which runs
+    /// meanwhile.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
     /// How long a connection may stay open with nothing asked on it.
@@ -69,7 +70,7 @@ impl Default for Http {
             body_limit_bytes: count(64 * 1_024),
             head_limit_bytes: count(16 * 1_024),
             header_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
@@ -101,6 +102,9 @@ impl Http {
         }
         if self.head_limit_bytes.get() < LEAST_HEAD_BYTES {
             findings.add("http.head_limit_bytes", format!("must be at least {LEAST_HEAD_BYTES}"));
+        }
+        if self.body_timeout >= self.request_timeout {
+            findings.add("http.body_timeout", "must be shorter than http.request_timeout");
         }
         if self.public_url.as_ref().is_some_and(|url| !is_origin(url)) {
             findings.add("http.public_url", "must be only scheme, host and port, as \"https://login.example.com\"");

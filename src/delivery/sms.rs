@@ -27,7 +27,7 @@ pub mod receipts;
 pub mod twilio;
 
 pub use super::http::DEFAULT_TIMEOUT;
-pub use generic::{HttpBody, HttpMethod, HttpSettings, SuccessRule};
+pub use generic::{HttpBody, HttpMethod, HttpSettings, NUMBER_MISSING, SuccessRule, TEXT_MISSING};
 pub use orange::OrangeSettings;
 pub use presets::{AfricasTalkingSettings, InfobipSettings, VonageSettings};
 pub use twilio::TwilioSettings;
@@ -60,6 +60,16 @@ impl SmsProvider {
             Self::AfricasTalking(_) => ProviderKind::AfricasTalking,
             Self::Infobip(_) => ProviderKind::Infobip,
             Self::Http(_) => ProviderKind::Http,
+        }
+    }
+
+    /// What no message through it could say. To be asked before it is saved: one that stands already
+    /// may be a hook that wants to hear of messages and no more.
+    #[must_use]
+    pub fn lacks(&self) -> Option<InvalidSettings> {
+        match self {
+            Self::Http(settings) => settings.lacks(),
+            _ => None,
         }
     }
 }
@@ -126,7 +136,7 @@ pub struct SmsOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("`{setting}`: {reason}")]
 pub struct InvalidSettings {
-    /// The setting's name in the settings document.
+    /// The setting's name in the settings document; empty if it is all of them together.
     pub setting: &'static str,
     /// A fixed word.
     pub reason: &'static str,

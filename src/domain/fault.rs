@@ -23,6 +23,12 @@ impl Fault {
         Self { pointer: pointer.into(), code, message: message.into() }
     }
 
+    /// The same, where the document that was judged is a member of another, at this pointer.
+    #[must_use]
+    pub fn below(self, pointer: &str) -> Self {
+        Self { pointer: format!("{pointer}{}", self.pointer), ..self }
+    }
+
     /// What serde says about a shape. serde_json tells its kinds of error apart only in words; tests
     /// hold it to them.
     #[must_use]

@@ -60,6 +60,7 @@ use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lifted, R
 use crate::domain::otp::{CodePurpose, CodeRules, Send as SendCode, SendVerdict, TryVerdict};
 use crate::domain::policy::{LockoutPolicy, ResendPolicy};
 use crate::domain::time::{Timestamp, Wait};
+use crate::entropy::Entropy;
 
 /// Why the store gave no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +172,14 @@ pub struct MailCount<'a> {
     pub contact: [u8; 32],
     /// Which ceiling it falls under, a word of `[a-z_]`; each class is counted apart.
     pub class: &'a str,
+}
+
+impl<'a> MailCount<'a> {
+    /// A mail that was not counted before.
+    #[must_use]
+    pub fn new(entropy: &Entropy, contact: [u8; 32], class: &'a str) -> Self {
+        Self { operation: OperationId::random(entropy.bytes()), contact, class }
+    }
 }
 
 /// One message to be counted for its recipient, over all tenants.

@@ -151,8 +151,11 @@ where
     }
 }
 
+/// [`Fault::of_shape`]'s word for a member that is not there.
+const MISSING: &str = "missing";
+
 /// Reads a JSON object; members unknown to `T` are ignored unless `T` refuses them, and of a member
-/// sent twice the last counts.
+/// sent twice the last counts. Of members that are missing every one is named.
 ///
 /// # Errors
 /// `invalid_json` if it is no JSON, `validation` if it is no `T`.
@@ -162,10 +165,36 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if !value.is_object() {
         return Err(Problem::validation(vec![FieldError::new("", "wrong_type", "The body must be a JSON object.")]));
     }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let fault = Fault::of_shape(error.path(), &error.inner().to_string());
-        Problem::validation(vec![fault.into()])
+    shaped(value).map_err(|fault| {
+        let faults = if fault.code == MISSING { all_missing::<T>(bytes, fault) } else { vec![fault] };
+        Problem::validation(faults.into_iter().map(FieldError::from).collect())
     })
+}
+
+fn shaped<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(value).map_err(|error| Fault::of_shape(error.path(), &error.inner().to_string()))
+}
+
+/// serde tells of the first missing member alone: it is given a text, as most are, for the next to be told.
+fn all_missing<T: DeserializeOwned>(bytes: &[u8], first: Fault) -> Vec<Fault> {
+    let mut faults = vec![first];
+    // Read again: what was read before is spent, and a body that is good should not be copied.
+    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return faults };
+    while faults.last().is_some_and(|last| fill(&mut value, &last.pointer)) {
+        match shaped::<T>(value.clone()) {
+            Err(next) if next.code == MISSING && !faults.contains(&next) => faults.push(next),
+            // All are there, or the last one is no text.
+            _ => break,
+        }
+    }
+    faults
+}
+
+/// Puts an empty text where a member is missing; false if there is no such place.
+fn fill(value: &mut Value, pointer: &str) -> bool {
+    let place = pointer.rsplit_once('/');
+    let members = place.and_then(|(parent, name)| Some((value.pointer_mut(parent)?.as_object_mut()?, name)));
+    members.is_some_and(|(members, name)| members.insert(name.to_owned(), "".into()).is_none())
 }
 
 /// The members of an `application/x-www-form-urlencoded` body, each at most once.
@@ -261,6 +290,34 @@ mod tests {
         }
         let (_, error) = refusal::<Strict>(r#"{"na/me":"x"}"#);
         assert_eq!((&error["pointer"], &error["code"]), (&"/na~1me".into(), &"unknown_member".into()));
+    }
+
+    #[test]
+    fn of_missing_members_every_one_is_named() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only its shape matters")]
+        struct Person {
+            name: String,
+            age: Option<u8>,
+            address: String,
+            height: u8,
+            city: String,
+        }
+        let missing = |body: &str| {
+            let response = parse_json::<Person>(body.as_bytes()).unwrap_err().into_reply("", "").into_response();
+            let document: Value = serde_json::from_slice(&response.into_body().into_inner().unwrap()).unwrap();
+            let errors = document["errors"].as_array().unwrap().clone();
+            assert!(errors.iter().all(|error| error["code"] == "missing"), "{document}");
+            errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+
+        assert_eq!(missing(r#"{"height":1}"#), ["/name", "/address", "/city"]);
+        assert_eq!(missing(r#"{"name":"a","height":1}"#), ["/address", "/city"]);
+        assert_eq!(missing(r#"{"name":"a","address":"b","height":1}"#), ["/city"]);
+        // What is no text cannot be stood in for; those before it are told all the same.
+        assert_eq!(missing("{}"), ["/name", "/address", "/height"]);
+        let (_, error) = refusal::<Person>(r#"{"height":"x"}"#);
+        assert_eq!((&error["pointer"], &error["code"]), (&"/height".into(), &"wrong_type".into()));
     }
 
     #[test]

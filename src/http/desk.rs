@@ -59,7 +59,8 @@ impl Desk {
 
     /// Who sends this, if the key is good.
     async fn holder(&self, request: &Request) -> Result<Holder, Problem> {
-        let key = request.bearer()?.ok_or(ProblemCode::MissingToken)?;
+        let missing = || Problem::from(ProblemCode::MissingToken).with_message("An admin key is required.");
+        let key = request.bearer()?.ok_or_else(missing)?;
         // A proxy that names no client must not make one client of everybody behind it.
         let client = Some(request.client()).filter(|client| !client.is_proxy()).map(|client| client.key());
         if let Some(client) = &client {
@@ -76,7 +77,7 @@ impl Desk {
         }
         metrics::counter!(crate::telemetry::ADMIN_KEYS_REFUSED).increment(1);
         tracing::warn!(request.id = request.id().as_str(), "authz_fail: an admin key is not good");
-        Err(ProblemCode::InvalidToken.into())
+        Err(Problem::from(ProblemCode::InvalidToken).with_message("The admin key is not valid."))
     }
 
     /// The holder, and the tenant that the path names. What a key does not see is not there, before

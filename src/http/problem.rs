@@ -258,9 +258,7 @@ impl Problem {
     pub fn insufficient_scope(needed: &str) -> Self {
         let mut problem = Self::from(ProblemCode::InsufficientScope);
         problem.0.is_challenge = true;
-        // RFC 6749 §3.3: anything else could not stand between quotes.
-        let fits = |byte: u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-        problem.0.scope = Some(needed).filter(|scope| scope.bytes().all(fits)).map(str::to_owned);
+        problem.0.scope = Some(needed).filter(|scope| may_be_quoted(scope)).map(str::to_owned);
         problem
     }
 
@@ -345,8 +343,9 @@ impl Problem {
             return None;
         }
         let error = self.0.code.bearer_error().map(|error| {
-            // RFC 6750 §3 keeps `"` and `\` out of descriptions: the table's messages have neither.
-            let description = self.0.code.message().trim_end_matches('.');
+            let told = self.0.message.as_deref().filter(|message| may_be_quoted(message));
+            // The table's messages all may.
+            let description = told.unwrap_or(self.0.code.message()).trim_end_matches('.');
             format!(", error=\"{error}\", error_description=\"{description}\"")
         });
         let max_age = self.0.max_age.map(|age| {
@@ -358,6 +357,11 @@ impl Problem {
         let challenge = format!("Bearer realm=\"{realm}\"{parts}");
         HeaderValue::try_from(challenge).ok()
     }
+}
+
+/// What a challenge may say between quotes (RFC 6749 §3.3, RFC 6750 §3).
+fn may_be_quoted(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 #[cfg(test)]
@@ -456,6 +460,9 @@ mod tests {
             challenge(ProblemCode::InvalidToken.into()),
             "Bearer realm=\"acme\", error=\"invalid_token\", error_description=\"The access token is not valid\""
         );
+        let said = |message: &'static str| challenge(Problem::from(ProblemCode::InvalidToken).with_message(message));
+        assert!(said("The key is not valid.").ends_with("error_description=\"The key is not valid\""));
+        assert!(said("The \"key\" is not valid.").ends_with("error_description=\"The access token is not valid\""));
         assert_eq!(
             challenge(Problem::step_up(Duration::from_mins(5))),
             "Bearer realm=\"acme\", error=\"insufficient_user_authentication\", \

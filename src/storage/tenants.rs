@@ -35,10 +35,12 @@ const BY_ID: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS s
 const PAGE: &str = "SELECT id, slug, name, profile, CAST(settings AS TEXT) AS settings, version, created_at
       FROM tenants WHERE slug > $1 AND ending_at IS NULL ORDER BY slug LIMIT $2";
 const DOMAINS: &str = "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = $1 ORDER BY position";
+const BY_DOMAIN: &str = "SELECT tenant_id FROM tenant_domains WHERE domain = $1";
 
 /// A profile's floors may be judged against the settings of that version only.
 const UPDATE: &str = "
-    UPDATE tenants SET slug = $3, name = $4, profile = $5 WHERE id = $1 AND version = $2 AND ending_at IS NULL";
+    UPDATE tenants SET slug = $3, name = $4, profile = $5, settings = $6, version = version + 1
+     WHERE id = $1 AND version = $2 AND ending_at IS NULL";
 const FORGET_DOMAINS: &str = "DELETE FROM tenant_domains WHERE tenant_id = $1";
 
 const SAVE: &str = "
@@ -102,27 +104,21 @@ pub struct Tenant {
     pub domains: Vec<String>,
     /// Its applications, oldest first.
     pub apps: Vec<App>,
-    /// Grows with every change of the settings.
+    /// Grows with every change of it or of its settings.
     pub version: u64,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// What of a tenant is changed without touching its settings.
-#[derive(Debug, Clone)]
-pub struct TenantChange {
-    /// Which.
-    pub id: TenantId,
-    /// The settings' version that the profile was judged against.
-    pub version: u64,
-    /// Its name in paths.
-    pub slug: String,
-    /// Its name for people.
-    pub name: String,
-    /// Its defaults and floors.
-    pub profile: Profile,
-    /// Host names that lead to it.
-    pub domains: Vec<String>,
+/// A tenant that is another one from now on: facts and settings, judged by one another.
+#[derive(Debug, Clone, Copy)]
+pub struct TenantChange<'a> {
+    /// As it is to be but for its apps; its version is the one that this replaces.
+    pub after: &'a Tenant,
+    /// Who changes it; none for the root key and the command line.
+    pub key: Option<KeyId>,
+    /// When.
+    pub saved_at: Timestamp,
 }
 
 /// What became of a change.
@@ -134,7 +130,7 @@ pub enum TenantChanged {
     SlugTaken,
     /// Another tenant has one of the domains.
     DomainTaken,
-    /// Its settings changed meanwhile, or it is gone.
+    /// It changed meanwhile, or it is gone.
     Outdated,
 }
 
@@ -229,6 +225,12 @@ impl Tenants<'_> {
         self.whole(row).await.map(Some)
     }
 
+    /// Whose domain that is, be it of a tenant that is being ended.
+    pub async fn holder_of_domain(&self, domain: &str) -> Result<Option<TenantId>, StorageError> {
+        let found = fetch_optional!(self.db.read(), (Uuid,), BY_DOMAIN, domain)?;
+        Ok(found.map(|(tenant,)| tenant.into()))
+    }
+
     /// Tenants by slug, from just after `after`.
     pub async fn page(&self, after: &str, limit: u32) -> Result<Vec<Tenant>, StorageError> {
         let mut tenants = Vec::new();
@@ -244,28 +246,33 @@ impl Tenants<'_> {
         row.into_tenant(domains.into_iter().map(|(_, domain)| domain).collect(), apps)
     }
 
-    /// Changes what is no setting.
-    pub async fn update(&self, change: &TenantChange, event: &Event) -> Result<TenantChanged, StorageError> {
+    /// Makes a tenant another one, as a version of its own: whoever looked at an earlier one learns so.
+    pub async fn update(&self, change: &TenantChange<'_>, events: &[Event]) -> Result<TenantChanged, StorageError> {
         let mut tx = self.db.begin().await?;
+        let after = change.after;
+        let (tenant, replaces, settings) = (after.id.uuid(), number(after.version), Json(&after.settings));
         let updated = execute!(
             tx.on(),
             UPDATE,
-            change.id.uuid(),
-            number(change.version),
-            change.slug.as_str(),
-            change.name.as_str(),
-            change.profile.as_str(),
+            tenant,
+            replaces,
+            after.slug.as_str(),
+            after.name.as_str(),
+            after.profile.as_str(),
+            settings,
         );
         match updated {
             Ok(0) => return Ok(TenantChanged::Outdated),
             Err(StorageError::Conflict(_)) => return Ok(TenantChanged::SlugTaken),
             outcome => outcome?,
         };
-        execute!(tx.on(), FORGET_DOMAINS, change.id.uuid())?;
-        if !insert_domains(&mut tx, change.id, &change.domains).await? {
+        let (key, saved_at) = (change.key.map(KeyId::uuid), change.saved_at.as_millis());
+        execute!(tx.on(), KEEP_VERSION, tenant, replaces.saturating_add(1), settings, key, saved_at)?;
+        execute!(tx.on(), FORGET_DOMAINS, tenant)?;
+        if !insert_domains(&mut tx, after.id, &after.domains).await? {
             return Ok(TenantChanged::DomainTaken);
         }
-        notes::write_events(&mut tx, std::slice::from_ref(event)).await?;
+        notes::write_events(&mut tx, events).await?;
         directory_changed(&mut tx).await?;
         tx.commit().await?;
         Ok(TenantChanged::Changed)

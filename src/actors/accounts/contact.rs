@@ -18,7 +18,7 @@ use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, ContactKind};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountId, OperationId, SessionId};
+use crate::domain::ids::{AccountId, SessionId};
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
 use crate::domain::message::{Content, Message};
@@ -105,11 +105,8 @@ async fn is_someone_elses(deps: &Deps, ask: &ChangeContact) -> Result<bool, Fail
 
 /// Without a cooldown: the account's own keeps the pace, and two would not end together.
 async fn count(deps: &Deps, ask: &ChangeContact) -> Result<MailVerdict, Failure> {
-    let mail = MailCount {
-        operation: OperationId::random(deps.entropy.bytes()),
-        contact: *deps.digests.contact(ask.tenant.id(), &ask.contact).as_bytes(),
-        class: CodePurpose::ContactChange.as_str(),
-    };
+    let to = deps.digests.contact(ask.tenant.id(), &ask.contact);
+    let mail = MailCount::new(&deps.entropy, *to.as_bytes(), CodePurpose::ContactChange.as_str());
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..ask.tenant.policy().resend };
     Ok(deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await?)
 }

@@ -18,7 +18,7 @@ use crate::crypto::digest;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountId, ChallengeId, KeyId, OperationId};
+use crate::domain::ids::{AccountId, ChallengeId, KeyId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, LinkRef, Message};
 use crate::domain::password::PasswordProblem;
@@ -127,12 +127,9 @@ pub(super) async fn mail(
 }
 
 async fn count(deps: &Deps, ask: &LinkRequest, wanted: Wanted) -> Result<LinkRequestOutcome, Failure> {
-    let (tenant, to) = (&ask.tenant, Contact::Email(ask.email.clone()));
-    let mail = MailCount {
-        operation: OperationId::random(deps.entropy.bytes()),
-        contact: *deps.digests.contact(tenant.id(), &to).as_bytes(),
-        class: wanted.purpose().as_str(),
-    };
+    let tenant = &ask.tenant;
+    let to = deps.digests.contact(tenant.id(), &Contact::Email(ask.email.clone()));
+    let mail = MailCount::new(&deps.entropy, *to.as_bytes(), wanted.purpose().as_str());
     Ok(match deps.ephemeral.count_mail(tenant.id(), &tenant.policy().link_mails, &mail).await? {
         MailVerdict::Refused(wait) => LinkRequestOutcome::Wait { wait: wait.left() },
         MailVerdict::Allowed => LinkRequestOutcome::Accepted,
@@ -266,11 +263,7 @@ pub(super) async fn over_ceiling(
     to: &Contact,
     class: &str,
 ) -> Result<Option<Duration>, Failure> {
-    let mail = MailCount {
-        operation: OperationId::random(deps.entropy.bytes()),
-        contact: *deps.digests.contact(tenant.id(), to).as_bytes(),
-        class,
-    };
+    let mail = MailCount::new(&deps.entropy, *deps.digests.contact(tenant.id(), to).as_bytes(), class);
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..tenant.policy().link_mails };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &ceiling, &mail).await? {
         MailVerdict::Allowed => None,

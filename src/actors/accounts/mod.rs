@@ -62,7 +62,7 @@ use crate::clock::Clock;
 use crate::crypto::digest::Digests;
 use crate::domain::contact::Contact;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{AccountId, KeyId, MessageId, NodeId, OperationId};
+use crate::domain::ids::{AccountId, KeyId, MessageId, NodeId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, Message};
 use crate::domain::time::Timestamp;
@@ -164,11 +164,7 @@ impl Deps {
     /// Counts a mail about an account's safety; `false` beyond the ceiling of such mails, which each
     /// class of them has for itself.
     async fn may_warn(&self, tenant: &TenantContext, to: &Contact, class: &'static str) -> Result<bool, Failure> {
-        let mail = MailCount {
-            operation: OperationId::random(self.entropy.bytes()),
-            contact: *self.digests.contact(tenant.id(), to).as_bytes(),
-            class,
-        };
+        let mail = MailCount::new(&self.entropy, *self.digests.contact(tenant.id(), to).as_bytes(), class);
         let ceiling = &tenant.policy().security_mails;
         Ok(self.ephemeral.count_mail(tenant.id(), ceiling, &mail).await? == MailVerdict::Allowed)
     }

@@ -10,7 +10,7 @@ use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountId, ChallengeId, OperationId};
+use crate::domain::ids::{AccountId, ChallengeId};
 use crate::domain::message::{Content, LinkRef, Message};
 use crate::domain::password::PasswordProblem;
 use crate::domain::policy::ResendPolicy;
@@ -146,11 +146,8 @@ fn account(deps: &Deps, ask: &RegisterEmail) -> Account {
 
 /// Whether this address may get another mail about registrations.
 async fn count_mail(deps: &Deps, ask: &RegisterEmail) -> Result<bool, Failure> {
-    let mail = MailCount {
-        operation: OperationId::random(deps.entropy.bytes()),
-        contact: *deps.digests.contact(ask.tenant.id(), &Contact::Email(ask.email.clone())).as_bytes(),
-        class: "registration",
-    };
+    let to = deps.digests.contact(ask.tenant.id(), &Contact::Email(ask.email.clone()));
+    let mail = MailCount::new(&deps.entropy, *to.as_bytes(), "registration");
     // No cooldown: an owner who has just registered is told of the next one at once.
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..ask.tenant.policy().link_mails };
     let counted = deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await?;

@@ -12,7 +12,7 @@ use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::StorageError;
 
 /// Apps that a tenant may have: every node keeps all of them in memory.
-const MOST_APPS: usize = 100;
+pub(super) const MOST_APPS: usize = 100;
 
 /// Origins that an app may have.
 const MOST_ORIGINS: usize = 20;
@@ -39,7 +39,7 @@ impl Administration {
         tenant: &Tenant,
         facts: AppFacts,
     ) -> Result<(App, SecretString), Refusal> {
-        let AppFacts { name, audience, origins } = checked(facts)?;
+        let AppFacts { name, audience, origins } = checked(facts).map_err(Refusal::Invalid)?;
         if tenant.apps.len() >= MOST_APPS {
             return Err(Refusal::Full);
         }
@@ -77,7 +77,7 @@ impl Administration {
         app: App,
         facts: AppFacts,
     ) -> Result<App, Refusal> {
-        let AppFacts { name, audience, origins } = checked(facts)?;
+        let AppFacts { name, audience, origins } = checked(facts).map_err(Refusal::Invalid)?;
         self.write_app(holder, tenant, App { name, audience, origins, ..app }, "app_changed").await
     }
 
@@ -123,7 +123,8 @@ impl Administration {
     }
 }
 
-fn checked(facts: AppFacts) -> Result<AppFacts, Refusal> {
+/// The same in one spelling, or what of it cannot be.
+pub(super) fn checked(facts: AppFacts) -> Result<AppFacts, Vec<Fault>> {
     let mut bad = Vec::new();
     let name = facts.name.trim().to_owned();
     if !is_label(&name) {
@@ -142,5 +143,5 @@ fn checked(facts: AppFacts) -> Result<AppFacts, Refusal> {
             bad.push(Fault::new(format!("/origins/{at}"), "invalid", why));
         }
     }
-    if bad.is_empty() { Ok(AppFacts { name, audience, origins: facts.origins }) } else { Err(Refusal::Invalid(bad)) }
+    if bad.is_empty() { Ok(AppFacts { name, audience, origins: facts.origins }) } else { Err(bad) }
 }

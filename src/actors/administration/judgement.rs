@@ -20,31 +20,21 @@ use crate::domain::message::Channel;
 use crate::domain::policy::{Policy, Profile};
 use crate::domain::settings::{BadSetting, Settings};
 
-/// A tenant's document, and the facts around it that it is judged by.
-pub(super) struct Judged {
-    pub(super) slug: String,
-    pub(super) name: String,
-    pub(super) profile: Profile,
-    pub(super) domains: Vec<String>,
-    pub(super) settings: Settings,
-}
-
 impl Administration {
     /// Whether a tenant may live by these settings instead of those it has.
     pub(super) async fn judge(&self, tenant: &Tenant, settings: &Settings) -> Result<(), Refusal> {
-        let Tenant { slug, name, profile, domains, .. } = tenant.clone();
-        let mut bad = self.faults(Judged { slug, name, profile, domains, settings: settings.clone() }).await?;
+        let mut bad = self.faults(Tenant { settings: settings.clone(), ..tenant.clone() }).await?;
         bad.extend(self.sender_faults(tenant, settings).await?);
         bad.extend(self.identity_faults(tenant, settings).await?);
         if bad.is_empty() { Ok(()) } else { Err(Refusal::Invalid(bad)) }
     }
 
-    /// What is wrong with a document by itself.
-    pub(super) async fn faults(&self, judged: Judged) -> Result<Vec<Fault>, Failure> {
+    /// What is wrong with a tenant's document by itself and with the facts around it.
+    pub(super) async fn faults(&self, tenant: Tenant) -> Result<Vec<Fault>, Failure> {
         let this = self.clone();
         // Each text is rendered dozens of times: not on a thread that others wait for.
         let told = tokio::task::spawn_blocking(move || {
-            let Judged { slug, name, profile, domains, settings } = judged;
+            let Tenant { slug, name, profile, domains, settings, .. } = tenant;
             let mut bad = policy_faults(profile, &settings);
             bad.extend(this.public_url_fault(&settings, &domains));
             let base_url = this.link_base(&slug, &settings);

@@ -14,6 +14,7 @@ use crate::domain::fault::Fault;
 use crate::domain::ids::DeliveryId;
 use crate::domain::locale::Locale;
 use crate::domain::message::Channel;
+use crate::domain::policy::Policy;
 use crate::domain::settings::templates::{TemplateName, Texts};
 use crate::domain::settings::{BadSetting, Settings};
 use crate::storage::Storage;
@@ -69,7 +70,8 @@ impl Messages {
     /// was asked for is on record whatever becomes of it.
     ///
     /// # Errors
-    /// [`Refusal::Failed`] if it could not be counted or noted.
+    /// [`Refusal::Invalid`] for a number where the draft lets no text message go, as with codes through
+    /// whichever sender; [`Refusal::Failed`] if it could not be counted or noted.
     pub async fn test(
         &self,
         holder: &Holder,
@@ -77,6 +79,9 @@ impl Messages {
         draft: &Settings,
         to: Contact,
     ) -> Result<Tested, Refusal> {
+        if let Some(fault) = region_fault(tenant, draft, &to) {
+            return Err(Refusal::Invalid(vec![fault]));
+        }
         let context = self.administration.context(tenant.id).await?;
         let event = self.administration.event(holder, tenant.id, EventKind::AuthzAdmin, "senders_tested");
         self.storage.audit().record(&[event]).await?;
@@ -88,8 +93,15 @@ impl Administration {
     /// What a message would look like, with sample values.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with what is wrong with its texts.
+    /// [`Refusal::Invalid`] with what is wrong with its texts, by where they stand in what was asked: `/texts`
+    /// for those that came with it, `/name` for those in force.
     pub async fn preview(&self, tenant: &Tenant, shown: Shown) -> Result<Preview, Refusal> {
+        if !shown.name.channels().contains(&shown.channel) {
+            let why = format!("{} never goes by this channel", shown.name.as_str());
+            return Err(Refusal::Invalid(vec![Fault::new("/channel", "invalid", why)]));
+        }
+        let saved_at = format!("/templates/{}/{}", shown.name.as_str(), shown.locale.tag());
+        let came_with_it = shown.texts.is_some();
         let (this, tenant) = (self.clone(), tenant.clone());
         let rendered = tokio::task::spawn_blocking(move || {
             let Shown { name, locale, channel, texts } = shown;
@@ -106,7 +118,13 @@ impl Administration {
             this.0.templates.preview(&draft)
         });
         let preview = rendered.await.map_err(|_| Failure::Internal)?;
-        preview.map_err(|bad| Refusal::Invalid(bad.into_iter().map(|bad| Fault::from(BadSetting::from(bad))).collect()))
+        let fault = |bad| {
+            let fault = Fault::from(BadSetting::from(bad));
+            let part = fault.pointer.strip_prefix(&saved_at).unwrap_or_default();
+            let pointer = if came_with_it { format!("/texts{part}") } else { "/name".to_owned() };
+            Fault { pointer, ..fault }
+        };
+        preview.map_err(|bad| Refusal::Invalid(bad.into_iter().map(fault).collect()))
     }
 
     /// What the links of a tenant with such settings begin with.
@@ -114,6 +132,14 @@ impl Administration {
         let own = settings.public_url.clone();
         own.unwrap_or_else(|| format!("{}/t/{slug}", self.0.source.platform_url()))
     }
+}
+
+fn region_fault(tenant: &Tenant, draft: &Settings, to: &Contact) -> Option<Fault> {
+    let Contact::Phone(number) = to else { return None };
+    // Of settings that are no policy, whoever judged the draft has told why.
+    let policy = Policy::with(tenant.profile, draft).ok()?;
+    let why = "sms.regions: the region of this number is not among those that text messages may go to";
+    (!policy.sms.regions.allow(number)).then(|| Fault::new("/to", "region_refused", why))
 }
 
 /// In whose name a tenant's messages are sent.

@@ -6,6 +6,7 @@
 //!
 //! - [`keys`]: who holds a key and what it opens; making and forgetting keys
 //! - [`tenants`]: making, changing and ending tenants
+//! - [`plans`]: tenants as a file wants them, all judged before one is written
 //! - [`settings`]: the settings document, its versions, its credentials
 //! - `judgement`: whether a tenant may live by a document, before it is saved
 //! - [`people`]: a tenant's people, locks and audit log
@@ -20,6 +21,7 @@ pub mod keys;
 pub mod master_key;
 pub mod messages;
 pub mod people;
+pub mod plans;
 pub mod settings;
 pub mod signing_keys;
 pub mod tenants;
@@ -60,6 +62,28 @@ impl Holder {
     pub const ROOT: Self = Self { role: Role::PlatformAdmin, tenant: None, key: None };
 }
 
+/// How often a change is made anew because another came between.
+const TRIES: u32 = 5;
+
+/// Which versions of a tenant an admin will have replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Whichever there is.
+    #[default]
+    Any,
+    /// One of these.
+    OneOf(Vec<u64>),
+}
+
+impl Expected {
+    fn is_met_by(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(&version),
+        }
+    }
+}
+
 /// Why an admin does not get what was asked for. Unlike people at the front door, admins are told.
 #[derive(Debug)]
 pub enum Refusal {
@@ -90,10 +114,7 @@ impl Refusal {
     #[must_use]
     pub fn below(self, pointer: &str) -> Self {
         match self {
-            Self::Invalid(faults) => {
-                let below = |fault: Fault| Fault { pointer: format!("{pointer}{}", fault.pointer), ..fault };
-                Self::Invalid(faults.into_iter().map(below).collect())
-            }
+            Self::Invalid(faults) => Self::Invalid(faults.into_iter().map(|fault| fault.below(pointer)).collect()),
             other => other,
         }
     }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Administration, Holder, Refusal, Tenant};
+use super::{Administration, Expected, Holder, Refusal, TRIES, Tenant};
 use crate::actors::credentials::Place;
 use crate::actors::failure::Failure;
 use crate::domain::event::EventKind;
@@ -15,35 +15,11 @@ use crate::storage::NewSettings;
 
 pub use crate::storage::SettingsVersion;
 
-/// How often a change is made anew because another came between.
-const TRIES: u32 = 5;
-
-/// Which versions an admin will have replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Expected {
-    /// Whichever there is.
-    #[default]
-    Any,
-    /// One of these.
-    OneOf(Vec<u64>),
-}
-
-impl Expected {
-    fn is_met_by(&self, version: u64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(versions) => versions.contains(&version),
-        }
-    }
-}
-
 /// What the settings are to become.
 #[derive(Clone, Copy)]
 enum Wish<'w> {
     /// What this merge patch makes of them.
     Patch(&'w Value),
-    /// This document and nothing else.
-    Document(&'w Value),
     /// What they were at this version.
     Version(u64),
 }
@@ -52,7 +28,7 @@ impl Wish<'_> {
     /// The audit log's word for it.
     const fn cause(self) -> &'static str {
         match self {
-            Self::Patch(_) | Self::Document(_) => "settings_changed",
+            Self::Patch(_) => "settings_changed",
             Self::Version(_) => "settings_rolled_back",
         }
     }
@@ -124,7 +100,7 @@ impl Administration {
     ///
     /// # Errors
     /// [`Refusal::Invalid`].
-    pub async fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
+    pub(super) async fn planned(&self, tenant: &Tenant, document: &Value) -> Result<Settings, Refusal> {
         let mut known = Vec::new();
         let _same = document::resealed(&tenant.settings, |place, sealed| {
             let plain = self.0.maker.credentials.open(&at(tenant, place), sealed).ok()?;
@@ -146,18 +122,9 @@ impl Administration {
         Ok(settings)
     }
 
-    /// Puts a whole document in force, as [`Self::planned`].
-    ///
-    /// # Errors
-    /// As [`Self::change_settings`].
-    pub async fn apply_settings(&self, holder: &Holder, tenant: Tenant, document: &Value) -> Result<Tenant, Refusal> {
-        self.replace_settings(holder, tenant, &Expected::Any, Wish::Document(document)).await
-    }
-
     async fn wished(&self, tenant: &Tenant, wish: Wish<'_>) -> Result<Settings, Refusal> {
         match wish {
             Wish::Patch(patch) => self.draft(tenant, patch).await,
-            Wish::Document(document) => self.planned(tenant, document).await,
             Wish::Version(version) => {
                 let found = self.0.storage.tenants().version(tenant.id, version).await?.ok_or(Refusal::NotFound)?;
                 self.judge(tenant, &found).await?;

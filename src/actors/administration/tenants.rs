@@ -1,7 +1,8 @@
 //! Making, changing and ending tenants.
 
-use super::judgement::{Judged, policy_faults};
-use super::{Administration, Holder, Refusal, Tenant};
+use super::judgement::policy_faults;
+use super::{Administration, Expected, Holder, Refusal, TRIES, Tenant};
+use crate::actors::failure::Failure;
 use crate::domain::contact::Region;
 use crate::domain::event::EventKind;
 use crate::domain::fault::Fault;
@@ -49,6 +50,25 @@ pub struct Change {
     pub domains: Option<Vec<String>>,
 }
 
+impl Change {
+    /// The tenant as it would be then; `bad` takes what of the change cannot be.
+    pub(super) fn applied_to(&self, tenant: &Tenant, bad: &mut Vec<Fault>) -> Tenant {
+        let mut after = tenant.clone();
+        if let Some(slug) = &self.slug {
+            check_slug(slug, bad);
+            after.slug.clone_from(slug);
+        }
+        if let Some(name) = &self.name {
+            after.name = checked_name(name, bad);
+        }
+        after.profile = self.profile.unwrap_or(after.profile);
+        if let Some(domains) = &self.domains {
+            after.domains = checked_domains(domains, bad);
+        }
+        after
+    }
+}
+
 impl Administration {
     /// The tenant of that slug, if the holder may see it: another's looks like none.
     ///
@@ -85,9 +105,14 @@ impl Administration {
             return Err(Refusal::Invalid(bad));
         }
         let id = TenantId::at(now, self.0.entropy.bytes());
-        let tenant =
-            NewTenant { id, slug: wanted.slug, name, profile: wanted.profile, settings, domains, created_at: now };
-        let event = self.event(holder, id, EventKind::AuthzAdmin, "tenant_made");
+        let Wanted { slug, profile, .. } = wanted;
+        let tenant = NewTenant { id, slug, name, profile, settings, domains, created_at: now };
+        self.create(holder, tenant).await
+    }
+
+    /// Writes a new tenant.
+    pub(super) async fn create(&self, holder: &Holder, tenant: NewTenant) -> Result<Tenant, Refusal> {
+        let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_made");
         match self.0.storage.tenants().create_noted(&tenant, &[event]).await? {
             TenantCreated::SlugTaken => Err(Refusal::SlugTaken),
             TenantCreated::DomainTaken => Err(Refusal::DomainTaken),
@@ -103,42 +128,54 @@ impl Administration {
     /// # Errors
     /// [`Refusal::Forbidden`], [`Refusal::Invalid`] (a profile's floors hold for the settings there
     /// are), [`Refusal::SlugTaken`], [`Refusal::DomainTaken`], [`Refusal::IsDefault`] for its slug,
-    /// [`Refusal::Outdated`].
-    pub async fn change_tenant(&self, holder: &Holder, tenant: &Tenant, change: Change) -> Result<Tenant, Refusal> {
+    /// [`Refusal::Outdated`], [`Refusal::NotFound`].
+    pub async fn change_tenant(
+        &self,
+        holder: &Holder,
+        mut tenant: Tenant,
+        change: &Change,
+        expected: &Expected,
+    ) -> Result<Tenant, Refusal> {
         let beyond = change.slug.is_some() || change.profile.is_some() || change.domains.is_some();
         if beyond && holder.role < Role::PlatformAdmin {
             self.overreached(holder);
             return Err(Refusal::Forbidden);
         }
-        let mut bad = Vec::new();
-        let slug = change.slug.unwrap_or_else(|| tenant.slug.clone());
-        check_slug(&slug, &mut bad);
-        let name = checked_name(change.name.as_deref().unwrap_or(&tenant.name), &mut bad);
-        let domains = change.domains.map(|domains| checked_domains(&domains, &mut bad));
-        let domains = domains.unwrap_or_else(|| tenant.domains.clone());
-        let profile = change.profile.unwrap_or(tenant.profile);
-        if bad.is_empty() {
-            let (slug, name, domains, settings) =
-                (slug.clone(), name.clone(), domains.clone(), tenant.settings.clone());
-            bad = self.faults(Judged { slug, name, profile, domains, settings }).await?;
-        }
-        if !bad.is_empty() {
-            return Err(Refusal::Invalid(bad));
-        }
-        if slug != tenant.slug && self.is_default(tenant) {
-            return Err(Refusal::IsDefault);
-        }
-        let change = TenantChange { id: tenant.id, version: tenant.version, slug, name, profile, domains };
-        let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_changed");
-        match self.0.storage.tenants().update(&change, &event).await? {
-            TenantChanged::SlugTaken => Err(Refusal::SlugTaken),
-            TenantChanged::DomainTaken => Err(Refusal::DomainTaken),
-            TenantChanged::Outdated => Err(Refusal::Outdated),
-            TenantChanged::Changed => {
+        for _ in 0..TRIES {
+            if !expected.is_met_by(tenant.version) {
+                return Err(Refusal::Outdated);
+            }
+            let mut bad = Vec::new();
+            let after = change.applied_to(&tenant, &mut bad);
+            if bad.is_empty() && after == tenant {
+                return Ok(tenant);
+            }
+            if bad.is_empty() {
+                bad = self.faults(after.clone()).await?;
+            }
+            if !bad.is_empty() {
+                return Err(Refusal::Invalid(bad));
+            }
+            if after.slug != tenant.slug && self.is_default(&tenant) {
+                return Err(Refusal::IsDefault);
+            }
+            let change = TenantChange { after: &after, key: holder.key, saved_at: self.0.clock.now() };
+            let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_changed");
+            let is_changed = match self.0.storage.tenants().update(&change, &[event]).await? {
+                TenantChanged::SlugTaken => return Err(Refusal::SlugTaken),
+                TenantChanged::DomainTaken => return Err(Refusal::DomainTaken),
+                TenantChanged::Outdated => false,
+                TenantChanged::Changed => true,
+            };
+            if is_changed {
                 self.show_change().await;
-                self.tenant(holder, &change.slug).await
+            }
+            tenant = self.0.storage.tenants().find(tenant.id).await?.ok_or(Refusal::NotFound)?;
+            if is_changed {
+                return Ok(tenant);
             }
         }
+        Err(Failure::Overloaded.into())
     }
 
     /// Ends a tenant: no node knows it within a poll, then all it owned is removed and counted. One

@@ -46,7 +46,8 @@ pub struct Maker {
     pub clock: Clock,
 }
 
-/// The member of a sender's settings of which none can be made, and why.
+/// The member of a sender's settings of which none can be made, and why; an empty one if it is the sender
+/// as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unfit {
     member: &'static str,
@@ -60,9 +61,20 @@ impl Unfit {
     }
 
     fn fault(self, channel: &str, at: usize) -> Fault {
-        let Self { member, reason } = self;
-        let message = format!("{channel}.senders[{at}].{member}: cannot be used ({reason})");
-        Fault::new(format!("/{channel}/senders/{at}/{member}"), reason, message)
+        let setting = self.setting(channel, at);
+        let pointer = Fault::from(setting.clone()).pointer;
+        Fault::new(pointer, self.reason, setting.to_string())
+    }
+
+    fn setting(self, channel: &str, at: usize) -> BadSetting {
+        let dot = if self.member.is_empty() { "" } else { "." };
+        let path = format!("{channel}.senders[{at}]{dot}{}", self.member).into();
+        let reason = match self.reason {
+            sms::NUMBER_MISSING => "must have `{to}` or `{to_digits}` in its url, headers or body".to_owned(),
+            sms::TEXT_MISSING => "must have `{text}` or `{code}` in its url, headers or body".to_owned(),
+            word => format!("cannot be used ({word})"),
+        };
+        BadSetting { path, reason }
     }
 }
 
@@ -99,7 +111,7 @@ impl Maker {
                 settings.email.senders.iter().map(make).collect()
             }
             Channel::Sms => {
-                let make = |sender| self.sms(tenant, sender, sms::DEFAULT_TIMEOUT, None);
+                let make = |sender| self.complete_sms(tenant, sender, sms::DEFAULT_TIMEOUT);
                 settings.sms.senders.iter().map(make).collect()
             }
         };
@@ -116,12 +128,9 @@ impl Maker {
         let (mut offered, mut bad) = (Vec::new(), Vec::new());
         for (at, provider) in providers.iter().enumerate() {
             let limit = provider.timeout.map_or(sms::DEFAULT_TIMEOUT, Duration::from_secs);
-            match self.sms(whose, provider, limit, None) {
+            match self.complete_sms(whose, provider, limit) {
                 Ok(transport) => offered.push(Offered { name: provider.name().to_owned(), transport, limit }),
-                Err(Unfit { member, reason }) => {
-                    let path = format!("sms.senders[{at}].{member}").into();
-                    bad.push(BadSetting { path, reason: format!("cannot be used ({reason})") });
-                }
+                Err(unfit) => bad.push(unfit.setting("sms", at)),
             }
         }
         if bad.is_empty() { Ok(offered) } else { Err(bad) }
@@ -161,6 +170,15 @@ impl Maker {
         };
         let sender = SmtpSender::new(settings, self.clock.clone(), self.guard.clone());
         sender.map(|sender| Arc::new(sender) as Arc<dyn Sender>).map_err(Unfit::from)
+    }
+
+    /// A provider about to be saved, as one sender: it must say what it is given, too.
+    fn complete_sms(&self, tenant: TenantId, sender: &SmsSender, timeout: Duration) -> Result<Arc<dyn Sender>, Unfit> {
+        let made = self.sms(tenant, sender, timeout, None)?;
+        match self.provider(tenant, sender)?.lacks() {
+            Some(invalid) => Err(invalid.into()),
+            None => Ok(made),
+        }
     }
 
     /// A tenant's provider, as one sender.

@@ -14,7 +14,7 @@ use super::route::Way;
 use crate::actors::failure::Failure;
 use crate::delivery::{DeliveryError, Envelope, Stage};
 use crate::domain::contact::Contact;
-use crate::domain::ids::{ChallengeId, MessageId, OperationId};
+use crate::domain::ids::{ChallengeId, MessageId};
 use crate::domain::message::{Channel, CodeRef, Content, Message};
 use crate::domain::policy::ResendPolicy;
 use crate::domain::settings::Settings;
@@ -66,8 +66,7 @@ impl Postman {
         if ways.is_empty() {
             return Ok(Tested::NoSender);
         }
-        let operation = OperationId::random(office.entropy.bytes());
-        let count = MailCount { operation, contact: [0; 32], class: "sender_test" };
+        let count = MailCount::new(&office.entropy, [0; 32], "sender_test");
         if let MailVerdict::Refused(wait) = office.ephemeral.count_mail(tenant.id(), &CEILING, &count).await? {
             return Ok(Tested::TooMany { wait: wait.left() });
         }

@@ -7,7 +7,7 @@ use crate::actors::failure::Failure;
 use crate::crypto::{digest, seal};
 use crate::domain::contact::Contact;
 use crate::domain::event::EventKind;
-use crate::domain::ids::{MessageId, OperationId};
+use crate::domain::ids::MessageId;
 use crate::domain::message::{Content, Message};
 use crate::domain::session::{EndCause, Session};
 use crate::domain::token::{RefreshVerdict, judge_refresh};
@@ -149,11 +149,7 @@ impl Sessions {
             return Ok(None);
         };
         let to = Contact::Email(email);
-        let mail = MailCount {
-            operation: OperationId::random(self.entropy.bytes()),
-            contact: *self.digests.contact(tenant.id(), &to).as_bytes(),
-            class: "security",
-        };
+        let mail = MailCount::new(&self.entropy, *self.digests.contact(tenant.id(), &to).as_bytes(), "security");
         let counted = self.ephemeral.count_mail(tenant.id(), &tenant.policy().security_mails, &mail).await;
         if !matches!(counted, Ok(MailVerdict::Allowed)) {
             // The ceiling is reached, or cannot be asked: the session ends all the same.

@@ -40,6 +40,12 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 /// Headers that are the client's to write.
 const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
 
+/// A request that says nowhere whom its message is for.
+pub const NUMBER_MISSING: &str = "number_missing";
+
+/// A request that carries neither the message nor its code.
+pub const TEXT_MISSING: &str = "text_missing";
+
 /// The request's method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -93,6 +99,29 @@ pub struct HttpSettings {
     pub body: HttpBody,
     /// When it went well.
     pub success: SuccessRule,
+}
+
+impl HttpSettings {
+    /// What no message through it could say: whom it is for, or anything at all.
+    pub(super) fn lacks(&self) -> Option<InvalidSettings> {
+        let mut used = Template::parse(path_and_query(&self.url)).placeholders();
+        for (_, value) in &self.headers {
+            used.extend(Template::parse(value.expose_secret()).placeholders());
+        }
+        match &self.body {
+            HttpBody::Empty => {}
+            HttpBody::Text(text) => used.extend(Template::parse(text).placeholders()),
+            HttpBody::Json(value) => json_placeholders(value, &mut used),
+        }
+        let has = |wanted: [Placeholder; 2]| used.iter().any(|one| wanted.contains(one));
+        if !has([Placeholder::To, Placeholder::ToDigits]) {
+            return Some(InvalidSettings::new("", NUMBER_MISSING));
+        }
+        if !has([Placeholder::Text, Placeholder::Code]) {
+            return Some(InvalidSettings::new("", TEXT_MISSING));
+        }
+        None
+    }
 }
 
 /// URLs and bodies may hold keys as well as headers do.
@@ -365,6 +394,14 @@ impl Template {
         Self(parts)
     }
 
+    fn placeholders(&self) -> Vec<Placeholder> {
+        let each = self.0.iter().filter_map(|part| match part {
+            Part::Fixed(_) => None,
+            Part::Value(which) => Some(*which),
+        });
+        each.collect()
+    }
+
     /// The text, if it has no placeholder.
     fn fixed(&self) -> Option<&str> {
         match self.0.as_slice() {
@@ -398,6 +435,16 @@ fn value<'a>(which: Placeholder, values: &'a Values<'_>) -> Result<&'a str, Deli
             Encoding::Ucs2 => "unicode",
         },
     })
+}
+
+/// Those in the document's strings, where [`fill_json`] fills them.
+fn json_placeholders(template: &Value, used: &mut Vec<Placeholder>) {
+    match template {
+        Value::String(text) => used.extend(Template::parse(text).placeholders()),
+        Value::Array(all) => all.iter().for_each(|one| json_placeholders(one, used)),
+        Value::Object(members) => members.values().for_each(|one| json_placeholders(one, used)),
+        _ => {}
+    }
 }
 
 /// The same document with its strings filled; the names of its members stay.
@@ -441,6 +488,29 @@ mod tests {
             serde_json::json!({"to":"+221771234567","t":hostile})
         );
         assert_eq!(fill("<t>{text}</t>", "a<b>&\"'\u{1}", Escape::Xml), "<t>a&#60;b&#62;&#38;&#34;&#39;</t>");
+    }
+
+    #[test]
+    fn a_request_says_whom_a_message_is_for_and_what() {
+        let lacks = |url: &str, header: &str, body: HttpBody| {
+            let settings = HttpSettings {
+                url: format!("https://a.example{url}"),
+                method: HttpMethod::Post,
+                headers: vec![("x-key".to_owned(), header.into())],
+                body,
+                success: SuccessRule::default(),
+            };
+            settings.lacks().map(|lacks| lacks.reason)
+        };
+        let json = |text| HttpBody::Json(serde_json::from_str(text).unwrap());
+
+        assert_eq!(lacks("/send", "k", HttpBody::Empty), Some(NUMBER_MISSING));
+        assert_eq!(lacks("/send", "{reference}", json(r#"{"{to}":1,"t":"{ to }"}"#)), Some(NUMBER_MISSING));
+        assert_eq!(lacks("/{to}", "k", HttpBody::Text("{encoding}".into())), Some(TEXT_MISSING));
+        assert_eq!(lacks("/send?to={to}&text={text}", "k", HttpBody::Empty), None);
+        assert_eq!(lacks("/send?to={to_digits}", "{code}", HttpBody::Empty), None);
+        assert_eq!(lacks("/send", "k", HttpBody::Text("<to>{to}</to>{text}".into())), None);
+        assert_eq!(lacks("/send", "k", json(r#"[{"to":["{to}"],"text":{"is":"Code {code}"}}]"#)), None);
     }
 
     #[test]

@@ -450,6 +450,21 @@ mod tests {
             (json!({"sms": {"senders": [1]}}), "/sms/senders/0", "wrong_type"),
             (json!({"sms": {"senders": [{"kind": "pigeon"}]}}), "/sms/senders/0/kind", "invalid"),
             (json!({"email": {"senders": [{}]}}), "/email/senders/0/host", "missing"),
+            (json!({"templates": []}), "/templates", "wrong_type"),
+            (json!({"templates": {"max_parts": "2"}}), "/templates/max_parts", "wrong_type"),
+            (json!({"templates": {"sign_in_kode": {}}}), "/templates/sign_in_kode", "unknown_member"),
+            (json!({"templates": {"sign_in_code": {"de": {}}}}), "/templates/sign_in_code/de", "unknown_member"),
+            (json!({"templates": {"sign_in_code": {"fr": "x"}}}), "/templates/sign_in_code/fr", "wrong_type"),
+            (
+                json!({"templates": {"sign_in_code": {"fr": {"push": "x"}}}}),
+                "/templates/sign_in_code/fr/push",
+                "unknown_member",
+            ),
+            (
+                json!({"templates": {"sign_in_code": {"fr": {"sms": 1}}}}),
+                "/templates/sign_in_code/fr/sms",
+                "wrong_type",
+            ),
         ] {
             assert_eq!(patched(&before, patch), Err(vec![(pointer.to_owned(), code)]));
         }

@@ -9,9 +9,11 @@
 //! templates are rendered, at save and again at each send.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Setter;
 use crate::domain::locale::Locale;
@@ -173,14 +175,62 @@ impl TemplateName {
 }
 
 /// A tenant's own texts, and what its SMS may cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TemplateSettings {
     /// Billed parts an SMS may need with the longest values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parts: Option<u8>,
     /// The overrides; an unknown template or locale is refused.
     #[serde(flatten)]
     pub texts: BTreeMap<TemplateName, ByLocale>,
+}
+
+/// By hand, since what is flattened is read from a copy that knows no paths: a fault below would be named
+/// by the section alone.
+impl<'de> Deserialize<'de> for TemplateSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = TemplateSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("texts by the names of their templates")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TemplateSettings, A::Error> {
+        let mut settings = TemplateSettings::default();
+        while let Some(member) = map.next_key()? {
+            match member {
+                Member::MaxParts => settings.max_parts = map.next_value()?,
+                Member::Template(name) => {
+                    settings.texts.insert(name, map.next_value()?);
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+enum Member {
+    MaxParts,
+    Template(TemplateName),
+}
+
+/// As a word and not as a variant: only so does a fault below it name it in its path.
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        if word == "max_parts" {
+            return Ok(Self::MaxParts);
+        }
+        let named = TemplateName::from_name(&word).map(Self::Template);
+        named.ok_or_else(|| D::Error::unknown_field(&word, &[]))
+    }
 }
 
 /// One template's overrides.

@@ -82,7 +82,7 @@ async fn refresh(gate: Arc<Gate>, mut request: Request) -> Answer {
             let reply = Reply::json(StatusCode::OK, &pair).no_store();
             Ok(body::with_token(reply, &tenant, token.expose_secret(), expires_in))
         }
-        RefreshOutcome::Invalid => Err(ProblemCode::InvalidToken.into()),
+        RefreshOutcome::Invalid => Err(refresh_token_is_bad()),
     }
 }
 
@@ -96,7 +96,7 @@ async fn logout(gate: Arc<Gate>, mut request: Request) -> Answer {
         Err(refused) if is_about_the_token(&refused) => {
             let body: RefreshBody = request.json().await.map_err(|_| refused)?;
             let owner = gate.sessions.owner_of_refresh(&tenant, &body.refresh_token).await?;
-            owner.ok_or(ProblemCode::InvalidToken)?
+            owner.ok_or_else(refresh_token_is_bad)?
         }
         Err(problem) => return Err(problem),
     };
@@ -106,6 +106,10 @@ async fn logout(gate: Arc<Gate>, mut request: Request) -> Answer {
         gate.sessions.end(&tenant, account, session).await?;
     }
     Ok(body::without_token(body::message(StatusCode::OK, "Logged out"), &tenant))
+}
+
+fn refresh_token_is_bad() -> Problem {
+    Problem::from(ProblemCode::InvalidToken).with_message("The refresh token is not valid.")
 }
 
 fn is_about_the_token(problem: &Problem) -> bool {

@@ -31,7 +31,11 @@ fn smtp(host: &str, port: u16, security: &str) -> Value {
 }
 
 fn http(url: &str) -> Value {
-    json!({"sms": {"mode": "own", "senders": [{"kind": "http", "url": url}]}})
+    http_with(url, &json!({"to": "{to}", "text": "{text}"}))
+}
+
+fn http_with(url: &str, body: &Value) -> Value {
+    json!({"sms": {"mode": "own", "senders": [{"kind": "http", "url": url, "body": body}]}})
 }
 
 async fn no_hostile_host_is_saved(gateway: Gateway) {
@@ -74,11 +78,17 @@ async fn a_sender_that_could_never_send_is_not_saved(gateway: Gateway) {
             "/sms/senders/0/method",
             "method_unknown",
         ),
+        (http_with("https://sms.a.test/", &json!({"text": "{text}"})), "/sms/senders/0", "number_missing"),
+        (http_with("https://sms.a.test/{to}", &json!({"id": "{reference}"})), "/sms/senders/0", "text_missing"),
     ] {
         let refused = patch(&gateway, &body).await.refused(400, "validation");
         assert_eq!(faults(&refused), [(pointer.to_owned(), code.to_owned())], "{}", refused.text);
         assert!(!refused.text.contains("secret"), "{}", refused.text);
     }
+    let refused = patch(&gateway, &http_with("https://sms.a.test/", &Value::Null)).await;
+    let why = "sms.senders[0]: must have `{to}` or `{to_digits}` in its url, headers or body";
+    assert_eq!(refused["errors"][0]["message"], why);
+    patch(&gateway, &http_with("https://sms.a.test/{to_digits}", &json!([{"code": "{code}"}]))).await.expect(200);
 }
 
 async fn a_text_without_its_code_is_not_saved(gateway: Gateway) {

@@ -18,8 +18,11 @@ async fn nobody_gets_in_without_a_key(gateway: Gateway) {
 
     let refused = admin.get("/tenants").await.refused(401, "missing_token");
     assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"guichet\"");
-    for key in ["gk_root_", "gk_nonsense", "root", "gk_root_of-a-tesT"] {
-        admin.get("/tenants").bearer(key).await.refused(401, "invalid_token");
+    assert_eq!(refused["message"], "An admin key is required.");
+    for key in ["gk_root_", "gk_nonsense", "root", "gk_root_of-a-test-long-enougH"] {
+        let refused = admin.get("/tenants").bearer(key).await.refused(401, "invalid_token");
+        assert_eq!(refused["message"], "The admin key is not valid.");
+        assert!(refused.header("www-authenticate").ends_with("error_description=\"The admin key is not valid\""));
     }
     admin.get("/tenants").bearer(ROOT_KEY).await.expect(200);
     // The public listener has no such routes.

@@ -14,6 +14,7 @@ on_every_back_end!(
     a_new_tenants_own_senders_carry_its_messages_and_it_sees_them,
     a_test_names_the_stage_that_failed,
     tests_are_counted_and_leave_nothing,
+    a_test_goes_nowhere_that_codes_do_not_go,
     limits_and_texts_are_shown,
 );
 
@@ -148,6 +149,36 @@ async fn tests_are_counted_and_leave_nothing(gateway: Gateway) {
     gateway.audited("senders_tested", 12).await;
 }
 
+async fn a_test_goes_nowhere_that_codes_do_not_go(gateway: Gateway) {
+    let provider = Provider::always(answer(200, "{}")).await;
+    let own = json!({"sms": {"mode": "own", "senders": [http("mine", &provider.url())]}});
+    let france = "+33612345678";
+    let ask = async |slug: &str, to: &str, settings: &Value| {
+        let body = json!({"to": to, "settings": settings});
+        gateway.admin().post(&format!("/tenants/{slug}/sms/test"), &body).bearer(ROOT_KEY).await
+    };
+
+    // `strict` texts Senegal, `bare` has not said where, and neither may text France in anybody's name.
+    for (slug, to) in [("strict", france), ("bare", NUMBER)] {
+        for settings in [&json!({}), &own] {
+            let refused = ask(slug, to, settings).await.refused(400, "validation");
+            let fault = &refused["errors"][0];
+            assert_eq!((&fault["pointer"], &fault["code"]), (&json!("/to"), &json!("region_refused")));
+            assert!(fault["message"].as_str().unwrap().starts_with("sms.regions: "), "{}", refused.text);
+        }
+    }
+    assert_eq!(provider.asked().len(), 0);
+
+    // What was refused was no test: it is not counted.
+    ask("strict", NUMBER, &json!({})).await.expect(200);
+    let mut wider = own;
+    wider["sms"]["regions"] = json!(["SN", "FR"]);
+    for _ in 0..9 {
+        ask("strict", france, &wider).await.expect(200);
+    }
+    ask("strict", france, &wider).await.refused(429, "too_many_requests");
+}
+
 async fn limits_and_texts_are_shown(gateway: Gateway) {
     let admin = gateway.admin();
     let key = key_of(&gateway, "other", "tenant-support").await;
@@ -171,6 +202,11 @@ async fn limits_and_texts_are_shown(gateway: Gateway) {
     let own = json!({"name": "sign_in_code", "locale": "fr", "texts": {"sms": "Le code de {{ tenant }} : {{ code }}"}});
     assert!(preview(own).await.expect(200).word("text").starts_with("Le code de OTHER : "));
     let bad = json!({"name": "sign_in_code", "locale": "fr", "texts": {"sms": "Bonjour"}});
-    let refused = preview(bad).await.refused(400, "validation");
-    assert_eq!(refused["errors"][0]["pointer"], "/templates/sign_in_code/fr/sms");
+    let mail = json!({"name": "sign_in_code", "locale": "fr", "channel": "email"});
+    let half = json!({"name": "verification", "texts": {"text": 1}});
+    let unknown = json!({"name": "verification", "texts": {"push": "x"}});
+    for (body, pointer) in [(bad, "/texts/sms"), (mail, "/channel"), (half, "/texts/text"), (unknown, "/texts/push")] {
+        let refused = preview(body).await.refused(400, "validation");
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{}", refused.text);
+    }
 }

@@ -26,7 +26,8 @@ async fn no_credential_is_found_in_any_answer_log_or_dump(gateway: Gateway) {
             {"host": "mail.a.test", "port": 587, "security": "starttls", "username": "u", "password": mail, "from": "a@a.test"}]},
         "sms": {"mode": "own", "senders": [
             {"kind": "twilio", "account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": twilio, "from": "+15005550006"},
-            {"kind": "http", "url": "https://sms.a.test/", "headers": {"Authorization": header}}]},
+            {"kind": "http", "url": "https://sms.a.test/", "headers": {"Authorization": header},
+             "body": {"to": "{to}", "text": "{text}"}}]},
     });
     let mut answers = vec![admin.patch("/tenants/strict/settings", &document).bearer(&key).await.expect(200)];
     let refused = json!({"email": {"senders": [{"host": "", "port": 1, "security": "tls", "username": "u", "password": draft, "from": "x"}]}});

@@ -85,6 +85,8 @@ async fn a_bad_setting_is_named_and_nothing_is_saved(gateway: Gateway) {
         (json!({"limits": {"login-client": {"bogus": 1}}}), "/limits/login-client/bogus", "unknown_member"),
         (json!({"limits": {"login-client": 5}}), "/limits/login-client", "wrong_type"),
         (json!({"limits": {"log-in": {"quota": 5}}}), "/limits/log-in", "unknown_member"),
+        (json!({"templates": {"sign_in_kode": {}}}), "/templates/sign_in_kode", "unknown_member"),
+        (json!({"templates": {"sign_in_code": {"fr": {"sms": 5}}}}), "/templates/sign_in_code/fr/sms", "wrong_type"),
     ] {
         let refused = patch(&gateway, &body).await.refused(400, "validation");
         assert_eq!(errors(&refused), [(pointer.to_owned(), code.to_owned())], "{body}");

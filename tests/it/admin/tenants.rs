@@ -10,6 +10,8 @@ on_every_back_end!(
     what_cannot_be_a_tenant_is_named_member_by_member,
     tenants_are_listed_in_pages,
     slug_profile_and_domains_are_the_platforms,
+    a_tenant_that_changed_meanwhile_is_not_changed,
+    of_many_changes_at_once_none_is_lost,
 );
 
 async fn a_tenant_made_over_the_api_is_served_at_once(gateway: Gateway) {
@@ -81,4 +83,50 @@ async fn slug_profile_and_domains_are_the_platforms(gateway: Gateway) {
 
     let default = gateway.admin().patch("/tenants/default", &json!({"slug": "x"})).bearer(ROOT_KEY).await;
     default.refused(409, "default_tenant");
+}
+
+async fn a_tenant_that_changed_meanwhile_is_not_changed(gateway: Gateway) {
+    let (tenant, settings) = ("/tenants/bare", "/tenants/bare/settings");
+    let read = async |path| gateway.admin().get(path).bearer(ROOT_KEY).await.expect(200).header("etag").to_owned();
+    let patch = |name: &str| gateway.admin().patch(tenant, &json!({"name": name})).bearer(ROOT_KEY);
+    let tag = read(tenant).await;
+
+    let first = patch("First").header("if-match", &tag).await.expect(200);
+    assert_ne!(first.header("etag"), tag);
+    patch("Second").header("if-match", &tag).await.refused(412, "precondition_failed");
+    for tag in ["\"7\"", "W/\"2\"", "2", "nonsense"] {
+        patch("Second").header("if-match", tag).await.refused(412, "precondition_failed");
+    }
+    assert_eq!(gateway.admin().get(tenant).bearer(ROOT_KEY).await.expect(200)["name"], "First");
+    // What changes nothing makes no version.
+    let same = patch("First").header("if-match", first.header("etag")).await.expect(200);
+    assert_eq!(same.header("etag"), first.header("etag"));
+    patch("Third").header("if-match", "*").await.expect(200);
+    patch("Fourth").await.expect(200);
+
+    // The settings were judged by what the tenant was: one version for both, and none of them is missing.
+    let tag = read(tenant).await;
+    assert_eq!(read(settings).await, tag);
+    gateway.admin().patch(settings, &json!({"lockout": {"threshold": 3}})).bearer(ROOT_KEY).await.expect(200);
+    patch("Fifth").header("if-match", &tag).await.refused(412, "precondition_failed");
+    let back = json!({"version": tag.trim_matches('"').parse::<u64>().unwrap()});
+    let back = gateway.admin().post(&format!("{settings}/rollback"), &back).bearer(ROOT_KEY).await.expect(200);
+    assert_eq!(back.json, json!({}));
+}
+
+async fn of_many_changes_at_once_none_is_lost(gateway: Gateway) {
+    let patch = |path: &str, body| gateway.admin().patch(path, &body).bearer(ROOT_KEY);
+
+    let (one, two, three) = tokio::join!(
+        patch("/tenants/bare", json!({"name": "Bare"})).into_future(),
+        patch("/tenants/bare", json!({"domains": ["login.bare.test"]})).into_future(),
+        patch("/tenants/bare/settings", json!({"region": "SN"})).into_future()
+    );
+
+    for answer in [one, two, three] {
+        answer.expect(200);
+    }
+    let shown = gateway.admin().get("/tenants/bare").bearer(ROOT_KEY).await.expect(200);
+    assert_eq!((&shown["name"], &shown["domains"]), (&json!("Bare"), &json!(["login.bare.test"])));
+    assert_eq!((&shown["region"], &shown["version"]), (&json!("SN"), &json!(4)));
 }

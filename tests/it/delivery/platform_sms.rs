@@ -96,10 +96,11 @@ async fn a_start_with_providers_that_could_never_send_is_refused_with_all_that_i
     let unfit = [
         json!({"kind": "http", "url": "http://sms.example.com/"}),
         json!({"kind": "twilio", "account_sid": "nonsense", "auth_token": CANARY, "from": "+15005550006"}),
+        json!({"kind": "http", "name": "mute", "url": "https://sms.example.com/", "body": {"text": "{text}"}}),
     ];
     for (providers, wrong) in [
         (
-            incomplete,
+            &incomplete[..],
             vec![
                 "delivery.sms[0].auth_token: kind twilio needs it",
                 "delivery.sms[0].from: kind twilio needs it",
@@ -109,14 +110,15 @@ async fn a_start_with_providers_that_could_never_send_is_refused_with_all_that_i
             ],
         ),
         (
-            unfit,
+            &unfit[..],
             vec![
                 "delivery.sms[0].url: cannot be used (encryption_required)",
                 "delivery.sms[1].account_sid: cannot be used (malformed)",
+                "delivery.sms[2]: must have `{to}` or `{to_digits}` in its url, headers or body",
             ],
         ),
     ] {
-        let ended = Node::try_spawn(&settings(&providers).without("GUICHET_OUTBOUND_ALLOW")).await.err().unwrap();
+        let ended = Node::try_spawn(&settings(providers).without("GUICHET_OUTBOUND_ALLOW")).await.err().unwrap();
         assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
         for line in wrong {
             assert!(ended.stderr.contains(line), "{line}: {}", ended.stderr);

@@ -66,7 +66,8 @@ async fn a_refresh_token_logs_out_its_own_session(gateway: Gateway) {
     let tokens = sign_in(door, AWA, &device).await;
     let by_refresh = |token: &str| door.post("/api/auth/logout", &json!({"refresh_token": token}));
 
-    by_refresh("invented").await.refused(401, "invalid_token");
+    let refused = by_refresh("invented").await.refused(401, "invalid_token");
+    assert_eq!(refused["message"], "The refresh token is not valid.");
     by_refresh(&tokens.refresh).await.expect(200);
 
     assert!(!is_good(door, &tokens.access).await);

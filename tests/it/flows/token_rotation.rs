@@ -55,7 +55,8 @@ async fn a_spent_token_whose_successor_was_used_ends_the_session(gateway: Gatewa
     let successor = Tokens::from(&refresh(door, &tokens.refresh).await.expect(200));
     let newest = Tokens::from(&refresh(door, &successor.refresh).await.expect(200));
 
-    refresh(door, &tokens.refresh).await.refused(401, "invalid_token");
+    let refused = refresh(door, &tokens.refresh).await.refused(401, "invalid_token");
+    assert_eq!(refused["message"], "The refresh token is not valid.");
 
     refresh(door, &newest.refresh).await.refused(401, "invalid_token");
     for access in [&tokens.access, &successor.access, &newest.access] {

@@ -122,7 +122,8 @@ impl Tenant {
         wallet.insert(Thing::UserId, invited.word("id"));
 
         let provider = Provider::always(answer(200, "{}")).await;
-        let sender = json!({"kind": "http", "name": "main", "url": format!("{}/send", provider.url())});
+        let url = format!("{}/send?to={{to}}&code={{code}}", provider.url());
+        let sender = json!({"kind": "http", "name": "main", "url": url});
         admin(Method::PATCH, &of("/settings"), json!({"sms": {"mode": "own", "senders": [sender]}})).await.expect(200);
         Self { slug, prefix, wallet, _provider: provider }
     }

@@ -31,7 +31,8 @@ const TEST_SMS: &str = "/admin/v1/tenants/{slug}/sms/test";
 const ACCEPTED: &str = "accepted";
 
 const ABOUT_TESTS: &str = "One real message through each sender of the settings in force, or of what the patch in \
-                           `settings` would make of them; nothing is saved. The code in it opens nothing. Ten an hour.";
+                           `settings` would make of them; nothing is saved. The code in it opens nothing. Ten an hour. \
+                           A number must be where those settings let text messages go (`sms.regions`).";
 
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Desk> {

@@ -5,6 +5,7 @@
 
 mod apps;
 mod audit;
+mod condition;
 mod documents;
 mod keys;
 mod limits;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::{ETAG, IF_MATCH};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::condition::{EXPECTED, expected, tagged};
 use super::page::{self, Page};
 use crate::actors::administration::Tenant;
-use crate::actors::administration::settings::{Expected, SettingsVersion};
+use crate::actors::administration::settings::SettingsVersion;
 use crate::domain::ids::KeyId;
 use crate::domain::role::Role;
 use crate::domain::settings::{Settings, document};
@@ -26,7 +26,6 @@ const VERSIONS: &str = "/admin/v1/tenants/{slug}/settings/versions";
 const ROLLBACK: &str = "/admin/v1/tenants/{slug}/settings/rollback";
 
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
-const EXPECTED: &str = "The `ETag` of the document that is to be replaced; 412 if it is no longer in force.";
 
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Desk> {
@@ -54,6 +53,7 @@ pub(super) fn routes() -> Routes<Desk> {
         .of_tenant(Role::TenantSupport, Method::GET, VERSIONS, versions)
         .describe(
             Doc::new("settings", "The versions there were, newest first")
+                .about("A change of the tenant itself is one of them, with the document that it left as it was.")
                 .query("limit", page::LIMIT)
                 .query("after", page::AFTER)
                 .answer::<Page<VersionView>>(200, "A page of them.")
@@ -121,20 +121,5 @@ async fn roll_back(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answe
 }
 
 fn in_force(tenant: &Tenant) -> Reply {
-    let reply = Reply::json(StatusCode::OK, &document::shown(&tenant.settings)).no_store();
-    match HeaderValue::try_from(format!("\"{}\"", tenant.version)) {
-        Ok(tag) => reply.with_header(ETAG, tag),
-        Err(_) => reply,
-    }
-}
-
-/// What `If-Match` (RFC 9110 §13.1.1) says: a tag that is none of ours is met by no document.
-fn expected(request: &Request) -> Expected {
-    let lines: Vec<_> = request.headers().get_all(IF_MATCH).iter().filter_map(|line| line.to_str().ok()).collect();
-    let tags = || lines.iter().flat_map(|line| line.split(',')).map(str::trim);
-    if !request.headers().contains_key(IF_MATCH) || tags().any(|tag| tag == "*") {
-        return Expected::Any;
-    }
-    let version = |tag: &str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
-    Expected::OneOf(tags().filter_map(version).collect())
+    tagged(Reply::json(StatusCode::OK, &document::shown(&tenant.settings)).no_store(), tenant.version)
 }

@@ -34,7 +34,7 @@ pub(super) fn routes() -> Routes<Desk> {
         .of_tenant(Role::TenantSupport, Method::POST, PREVIEW, preview)
         .describe(
             Doc::new("templates", "Show a message with sample values")
-                .about("Saves and sends nothing. What is wrong with the texts is said as saving them would.")
+                .about("Saves and sends nothing. What is wrong with the texts is said as saving them would, by where they stand here.")
                 .body::<NewPreview>()
                 .answer::<PreviewView>(200, "What a person would read.")
                 .problems(&[ProblemCode::Validation]),

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::{EXPECTED, expected, tagged};
 use super::page::{self, Page};
 use crate::actors::administration::tenants::{Change, Wanted};
 use crate::actors::administration::{Holder, Refusal, Tenant};
@@ -47,11 +48,12 @@ pub(super) fn routes() -> Routes<Desk> {
                 .problems(&[P::TenantExists, P::DomainTaken]),
         )
         .of_tenant(Role::TenantSupport, Method::GET, ONE, show)
-        .describe(Doc::new("tenants", "One tenant").answer::<TenantView>(200, "It."))
+        .describe(Doc::new("tenants", "One tenant").answer::<TenantView>(200, "It; `ETag` is its version."))
         .of_tenant(Role::TenantAdmin, Method::PATCH, ONE, change)
         .describe(
             Doc::new("tenants", "Change a tenant")
                 .about("`slug`, `profile` and `domains` are the platform administrator's. Another slug is another issuer: tokens made before are worth nothing.")
+                .header("If-Match", EXPECTED)
                 .body::<TenantChange>()
                 .answer::<TenantView>(200, "As it is now.")
                 .problems(&[P::TenantExists, P::DomainTaken, P::DefaultTenant, P::PreconditionFailed]),
@@ -79,7 +81,7 @@ struct TenantView {
     domains: Vec<String>,
     region: Option<Region>,
     locale: Option<Locale>,
-    /// Version of its settings.
+    /// Grows with every change of it or of its settings.
     version: u64,
     created_at: String,
 }
@@ -151,18 +153,24 @@ async fn create(desk: Arc<Desk>, holder: Holder, mut request: Request) -> Answer
     };
     let tenant = desk.administration.make_tenant(&holder, wanted).await?;
     let location = HeaderValue::try_from(format!("{LIST}/{}", tenant.slug)).map_err(|_| ProblemCode::Internal)?;
-    Ok(Reply::json(StatusCode::CREATED, &TenantView::from(tenant)).no_store().with_header(LOCATION, location))
+    Ok(shown(StatusCode::CREATED, tenant).with_header(LOCATION, location))
 }
 
 async fn show(_desk: Arc<Desk>, visit: Visit, _request: Request) -> Answer {
-    Ok(Reply::json(StatusCode::OK, &TenantView::from(visit.tenant)).no_store())
+    Ok(shown(StatusCode::OK, visit.tenant))
 }
 
 async fn change(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
+    let expected = expected(&request);
     let TenantChange { slug, name, profile, domains } = request.json().await?;
     let change = Change { slug, name, profile, domains };
-    let tenant = desk.administration.change_tenant(&visit.holder, &visit.tenant, change).await?;
-    Ok(Reply::json(StatusCode::OK, &TenantView::from(tenant)).no_store())
+    let tenant = desk.administration.change_tenant(&visit.holder, visit.tenant, &change, &expected).await?;
+    Ok(shown(StatusCode::OK, tenant))
+}
+
+fn shown(status: StatusCode, tenant: Tenant) -> Reply {
+    let version = tenant.version;
+    tagged(Reply::json(status, &TenantView::from(tenant)).no_store(), version)
 }
 
 async fn end(desk: Arc<Desk>, _holder: Holder, request: Request) -> Answer {
