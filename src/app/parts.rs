@@ -55,6 +55,9 @@ pub struct Keys {
     pub root_made_in: Option<PathBuf>,
 }
 
+/// Characters of a root key that cannot hold 128 random bits in base64.
+const GUESSABLE: usize = 22;
+
 impl Keys {
     /// The configured keys, else those of the data directory, made at first start.
     ///
@@ -63,6 +66,9 @@ impl Keys {
     pub fn load(config: &Config, entropy: &Entropy) -> Result<Self, StartError> {
         let master = master_key(config, entropy)?;
         let (root, root_made_in) = if let Some(key) = &config.admin.key {
+            if key.expose_secret().len() < GUESSABLE {
+                tracing::warn!("admin.key is short enough to be guessed: `openssl rand -hex 32` prints a better one");
+            }
             (key.clone(), None)
         } else {
             let StoredKey { key, path, made_now } = keys::load_or_make_root_key(&config.data.dir, entropy)?;

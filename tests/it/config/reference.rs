@@ -71,7 +71,7 @@ fn the_reference_says_the_purpose_and_every_variable_of_each_key() {
 #[test]
 fn the_hardened_example_loads() {
     let written = Written::new("");
-    written.file("admin_key", "gk_root_of-a-long-example\n");
+    written.file("admin_key", "gk_root_example\n");
     written.file("database_url", "postgres://guichet:secret@db/guichet\n");
     written.file("redis_url", "rediss://cache\n");
     written.file("master_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");

@@ -43,7 +43,7 @@ pub(crate) const PUBLIC_URL: &str = "http://login.guichet.test";
 /// Everything is derived from or sealed under it.
 pub(crate) const MASTER_KEY: [u8; 32] = [7; 32];
 /// The root key of every gateway here.
-pub(crate) const ROOT_KEY: &str = "gk_root_of-a-test-long-enough";
+pub(crate) const ROOT_KEY: &str = "gk_root_of-a-test";
 
 /// Stores of one test's own.
 pub(crate) struct BackEnd {
