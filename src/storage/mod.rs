@@ -19,9 +19,10 @@
 //! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
 //! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping` and `master_key`.
 //!
-//! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
-//! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
-//! ending one session begin at the session's row, as deleting it does, so none of them deadlock.
+//! Rows are locked downwards: account, session, refresh token or revocation; and message before delivery.
+//! What judges an account as a whole queues on its row first (`accounts::lock`) and reads what the other
+//! committed; refreshing and ending one session begin at the session's row, as deleting it does, so none
+//! of them deadlock.
 
 #[macro_use]
 mod engine;

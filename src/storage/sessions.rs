@@ -100,12 +100,6 @@ const REVOKE_ENDED: &str = "
      WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NOT NULL
     ON CONFLICT (tenant_id, session_id) DO NOTHING";
 
-const REVOKE_LIVE: &str = "
-    INSERT INTO revocations (tenant_id, session_id, revoked_at)
-    SELECT tenant_id, id, $3 FROM sessions
-     WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NULL
-    ON CONFLICT (tenant_id, session_id) DO NOTHING";
-
 const REVOKED_SINCE: &str = "
     SELECT tenant_id, session_id, revoked_at FROM revocations WHERE revoked_at >= $1 ORDER BY revoked_at, session_id";
 
@@ -136,8 +130,8 @@ pub enum Opened {
     },
     /// Its challenge has opened a session before.
     ChallengeSpent,
-    /// What it was opened on holds no longer: the password was changed, the account disabled or
-    /// erased, or the trusted device forgotten while the sign-in was judged.
+    /// What it was opened on holds no longer: the password or the contact was changed, the account
+    /// disabled or erased, or the trusted device forgotten while the sign-in was judged.
     Stale,
 }
 
@@ -410,14 +404,17 @@ pub(super) async fn end_on_device(
     execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid()).map(drop)
 }
 
-/// Revokes every open session of an account that is about to be erased.
+/// Revokes every open session of an account that is about to be erased. Ends them first, as whoever ends
+/// one of them does: the other way round the two would wait for each other.
 pub(super) async fn revoke_all(
     tx: &mut Tx,
     tenant: TenantId,
     account: AccountId,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    execute!(tx.on(), REVOKE_LIVE, tenant.uuid(), account.uuid(), now.as_millis()).map(drop)
+    let (at, none) = (now.as_millis(), None::<Uuid>);
+    execute!(tx.on(), END_OTHERS, tenant.uuid(), account.uuid(), at, "erased", none)?;
+    execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid()).map(drop)
 }
 
 #[derive(sqlx::FromRow)]

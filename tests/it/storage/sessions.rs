@@ -178,6 +178,34 @@ async fn refreshing_while_an_account_is_erased_fails_neither(storage: Storage) {
     }
 }
 
+/// Both take the session before they revoke it.
+async fn signing_out_while_an_account_is_erased_fails_neither(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    for round in 0..20 {
+        let account = an_account(&storage, tenant, &format!("awa{round}@example.com")).await;
+        let sessions: Vec<_> = (0..6).map(|_| session(&account, T0)).collect();
+        for session in &sessions {
+            open(&storage, session, None).await;
+        }
+        let mut racers = vec![];
+        for session in sessions {
+            let ending = storage.clone();
+            racers.push(tokio::spawn(async move {
+                ending.sessions().end(tenant, session.id, EndCause::Logout, &silent(T0)).await.map(drop)
+            }));
+        }
+        let erasing = storage.clone();
+        racers.push(tokio::spawn(async move {
+            erasing.accounts().erase(tenant, account.id, T0, &[], |_| [0; 32]).await.map(|erased| assert!(erased))
+        }));
+        for racer in racers {
+            racer.await.unwrap().unwrap();
+        }
+    }
+
+    assert_eq!(storage.sessions().revoked_since(T0).await.unwrap().len(), 20 * 6);
+}
+
 async fn a_used_successor_shows_on_its_predecessor(storage: Storage) {
     let tenant = a_tenant(&storage, "one").await;
     let account = an_account(&storage, tenant, "awa@example.com").await;
@@ -349,6 +377,7 @@ on_every_database!(
     many_sign_ins_at_once_never_exceed_the_maximum,
     fifty_rotations_at_once_have_one_winner,
     refreshing_while_an_account_is_erased_fails_neither,
+    signing_out_while_an_account_is_erased_fails_neither,
     a_used_successor_shows_on_its_predecessor,
     an_ended_session_rotates_no_more_and_ends_once,
     logging_out_everywhere_may_spare_one,
