@@ -432,7 +432,9 @@ impl TestApp {
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
     let keys = Keys { master: MasterKey::from_bytes(MASTER_KEY), root: ROOT_KEY.into(), root_made_in: None };
     let console = ConsoleSender::new(inbox.clone()).unwrap();
-    App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
+    let world = World { clock: clock.clone(), entropy: Entropy::system(), console };
+    // Large, and within every story otherwise.
+    Box::pin(App::start(config, keys, world)).await.unwrap()
 }
 
 async fn sqlite_rows(url: &str) -> Vec<(String, String)> {

@@ -4,6 +4,7 @@ mod accounts;
 mod attempts;
 mod deliveries;
 mod housekeeping;
+mod nodes;
 mod outbox;
 mod passwords;
 mod schema;
