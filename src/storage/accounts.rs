@@ -457,6 +457,18 @@ pub(super) async fn still_stands(
     Ok(row.is_some_and(|(disabled, version)| !disabled && (compared.is_none() || compared == version)))
 }
 
+/// Whether the account is still reached by a contact, read in a transaction that holds the account.
+pub(super) async fn is_reached_by(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: AccountId,
+    contact: &Contact,
+) -> Result<bool, StorageError> {
+    let kind = contact.kind().as_str();
+    let known = fetch_optional!(tx.on(), (String,), CONTACT, tenant.uuid(), id.uuid(), kind)?;
+    Ok(known.is_some_and(|(value,)| value == contact.as_str()))
+}
+
 /// Sets the password, whatever it was.
 pub(super) async fn put_credential(
     tx: &mut Tx,

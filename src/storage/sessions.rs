@@ -11,6 +11,7 @@ use super::devices::{self, NewDevice};
 use super::engine::{Database, Tx};
 use super::error::StorageError;
 use super::notes::{self, Notes};
+use crate::domain::contact::Contact;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId, TenantId};
 use crate::domain::session::{EndCause, Proof, Session};
 use crate::domain::time::Timestamp;
@@ -114,6 +115,9 @@ pub struct Opening<'a> {
     pub devices: &'a [NewDevice],
     /// The version of the password that was compared; `None` if the proof was no password.
     pub compared: Option<i64>,
+    /// The contact whose code was answered; `None` if a password was compared, whose version tells of a
+    /// changed contact too.
+    pub answered: Option<&'a Contact>,
     /// How many live sessions the account may have, this one included.
     pub max_sessions: u32,
 }
@@ -184,6 +188,11 @@ impl Sessions<'_> {
         let mut tx = self.db.begin().await?;
         if !accounts::lock(&mut tx, session.tenant, session.account).await?
             || !accounts::still_stands(&mut tx, session.tenant, session.account, opening.compared).await?
+        {
+            return Ok(Opened::Stale);
+        }
+        if let Some(contact) = opening.answered
+            && !accounts::is_reached_by(&mut tx, session.tenant, session.account, contact).await?
         {
             return Ok(Opened::Stale);
         }

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub trust: bool,
     /// The version of the password that was compared, where one was.
     pub compared: Option<i64>,
+    /// The contact whose code was answered, where no password was compared.
+    pub answered: Option<Contact>,
 }
 
 /// A session made but not yet written, with what only the person may hold.
@@ -52,6 +54,7 @@ pub(super) struct Prepared {
     session: Session,
     devices: Vec<NewDevice>,
     compared: Option<i64>,
+    answered: Option<Contact>,
     max_sessions: u32,
     refresh_token: SecretString,
     device_token: Option<SecretString>,
@@ -65,6 +68,7 @@ impl Prepared {
             refresh_digest: digest::token_digest(self.refresh_token.expose_secret()),
             devices: &self.devices,
             compared: self.compared,
+            answered: self.answered.as_ref(),
             max_sessions: self.max_sessions,
         }
     }
@@ -102,7 +106,8 @@ pub(super) fn prepare(
         ended_at: None,
     };
     let max_sessions = tenant.policy().tokens.max_sessions;
-    Prepared { session, devices, compared: entry.compared, max_sessions, refresh_token, device_token }
+    let (compared, answered) = (entry.compared, entry.answered.clone());
+    Prepared { session, devices, compared, answered, max_sessions, refresh_token, device_token }
 }
 
 /// Has the tenant's keys at hand before anything is spent: without them a consumed code would have

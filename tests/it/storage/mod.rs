@@ -163,6 +163,7 @@ async fn open(storage: &Storage, session: &Session, device: Option<&NewDevice>) 
         refresh_digest,
         devices: device.map_or(&[], std::slice::from_ref),
         compared: None,
+        answered: None,
         max_sessions: 10,
     };
     let opened = storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap();

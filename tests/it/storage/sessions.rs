@@ -61,6 +61,7 @@ async fn one_challenge_opens_one_session_under_parallel_fire(storage: Storage) {
                     refresh_digest: digest(),
                     devices: &[],
                     compared: None,
+                    answered: None,
                     max_sessions: 10,
                 };
                 storage.sessions().open(&opening, &notes).await.unwrap()
@@ -82,7 +83,14 @@ async fn beyond_the_maximum_the_oldest_session_ends(storage: Storage) {
     let sessions: Vec<_> = (0..3).map(|n| session(&account, T0 + n * Duration::from_secs(1))).collect();
     let mut ended = vec![];
     for session in &sessions {
-        let opening = Opening { session, refresh_digest: digest(), devices: &[], compared: None, max_sessions: 2 };
+        let opening = Opening {
+            session,
+            refresh_digest: digest(),
+            devices: &[],
+            compared: None,
+            answered: None,
+            max_sessions: 2,
+        };
         let Opened::Opened { ended: now, .. } =
             storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap()
         else {
@@ -112,6 +120,7 @@ async fn many_sign_ins_at_once_never_exceed_the_maximum(storage: Storage) {
                     refresh_digest: digest(),
                     devices: &[],
                     compared: None,
+                    answered: None,
                     max_sessions: 3,
                 };
                 storage.sessions().open(&opening, &silent(T0)).await.unwrap()
@@ -330,8 +339,14 @@ async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Sto
     let mut outcomes = vec![];
     for devices in [&devices, &[device(), device()]] {
         let session = Session { challenge: Some(challenge), ..session(&account, T0) };
-        let opening =
-            Opening { session: &session, refresh_digest: digest(), devices, compared: None, max_sessions: 10 };
+        let opening = Opening {
+            session: &session,
+            refresh_digest: digest(),
+            devices,
+            compared: None,
+            answered: None,
+            max_sessions: 10,
+        };
         outcomes.push(storage.sessions().open(&opening, &silent(T0)).await.unwrap());
     }
 
@@ -345,7 +360,8 @@ async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Sto
 }
 
 async fn open_with(storage: &Storage, session: &Session, compared: Option<i64>) -> Opened {
-    let opening = Opening { session, refresh_digest: digest(), devices: &[], compared, max_sessions: 10 };
+    let opening =
+        Opening { session, refresh_digest: digest(), devices: &[], compared, answered: None, max_sessions: 10 };
     storage.sessions().open(&opening, &silent(T0)).await.unwrap()
 }
 
