@@ -26,7 +26,7 @@ use crate::domain::settings::{Settings, SmsSettings};
 use crate::domain::signing_key::Rotation;
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
-use crate::storage::{NewTenant, Storage, Tenant, TenantCreated};
+use crate::storage::{KeyRotated, NewTenant, Storage, Tenant, TenantCreated};
 use crate::telemetry;
 
 /// An actor-based, multi-tenant authentication gateway.
@@ -71,7 +71,7 @@ enum KeyCommand {
         #[arg(long, conflicts_with = "now")]
         compromised: bool,
     },
-    /// Seal every secret in the database under another master key. Stop every node first.
+    /// Seal every secret in the database under another master key. Refused while a node runs: stop all first.
     RotateMaster {
         /// The file of the new key (base64 of 32 bytes); made if it is not there.
         #[arg(long, value_name = "FILE")]
@@ -341,9 +341,9 @@ fn administration(config: &Config, storage: Storage) -> Result<(Administration, 
     app::administration(config, &master, storage).map_err(Stop::failed)
 }
 
-/// One transaction, whatever happens to this process. Nodes that run meanwhile go on with what they
-/// have opened, could open nothing else, and would seal under a key that is over: hence the advice to stop
-/// them, which an embedded database enforces.
+/// One transaction, whatever happens to this process. Nodes that ran meanwhile would go on with what they
+/// have opened, could open nothing else, and would seal under a key that is over: so none may run. An
+/// embedded database is held, a shared one knows its nodes.
 async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> {
     let entropy = Entropy::system();
     let old = app::master_key(config, &entropy).map_err(Stop::failed)?;
@@ -357,7 +357,19 @@ async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> 
     }
     // Ciphers of both keys are held across it.
     let done = Box::pin(master_key::rotate(&storage, &old, &new)).await.map_err(Stop::failed)?;
-    let done = done.ok_or_else(|| Stop::Failed("another master key took its place meanwhile".to_owned()))?;
+    let done = match done {
+        KeyRotated::Done(done) => done,
+        KeyRotated::OtherKey => {
+            return Err(Stop::Failed("another master key took its place meanwhile".to_owned()));
+        }
+        KeyRotated::InUse(nodes) => {
+            return Err(Stop::Failed(format!(
+                "nodes run on this database ({nodes}): stop every one first; one that was killed counts for {} \
+                 seconds more; nothing was changed",
+                app::PRESENCE.as_secs()
+            )));
+        }
+    };
     print(&format!(
         "sealed anew: {} settings documents, {} signing keys\n\
          start every node with GUICHET_MASTER_KEY_FILE={} from now on; keep the old key for older back-ups\n\

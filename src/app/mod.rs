@@ -29,7 +29,8 @@ use self::actors::Actors;
 use self::listeners::Listeners;
 use self::parts::Stores;
 pub use self::parts::{Keys, default_tenant, hold, master_key, open_storage};
-use self::services::{Inside, Readiness, Services};
+pub use self::services::PRESENCE;
+use self::services::{Inside, Presence, Readiness, Services};
 use crate::actors::administration::messages::Messages;
 use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Parts};
@@ -151,6 +152,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     actors: Actors,
     storage: Storage,
+    presence: Option<Presence>,
     drain: Duration,
     _held: Option<File>,
 }
@@ -165,11 +167,23 @@ impl App {
         // Before anything keeps a handle: one made earlier counts for nobody.
         let metrics = Metrics::install();
         let digests = Arc::new(Digests::new(&keys.master));
+        let fingerprint = digests.fingerprint().to_owned();
         let stores = Stores::open(config, &digests, &world).await?;
         let held = hold(config)?;
         let tenants = Tenants::default();
         let actors = Actors::start(config, &keys.master, digests, &world, &stores, &tenants).await?;
         let readiness = Arc::new(Readiness::default());
+        let presence = config.database.is_shared().then(|| Presence {
+            storage: stores.storage.clone(),
+            node: actors.sessions.birth.node,
+            fingerprint,
+            readiness: Arc::clone(&readiness),
+        });
+        if let Some(presence) = &presence
+            && !presence.enter().await?
+        {
+            return Err(StartError::OtherMasterKey);
+        }
 
         // No request may find the tenants missing; where they are reached is known only once bound.
         let url = config.http.platform_url(config.http.listen);
@@ -224,12 +238,13 @@ impl App {
             directory,
             metrics,
             readiness: Arc::clone(&readiness),
+            presence: presence.clone(),
         };
         services.check().await;
         services.start(&actors.tree, config.delivery.poll).await.map_err(internal)?;
         let (public, admin) = (listeners.public.address, listeners.admin.address);
         let (storage, drain) = (stores.storage, config.http.drain_timeout);
-        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, drain, _held: held })
+        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, presence, drain, _held: held })
     }
 
     /// Stops in reverse order; ends within the drain deadline and a little more.
@@ -248,6 +263,10 @@ impl App {
         tree.stop().await;
         // The writer ends when the last handle is dropped; a stuck store must not hold us.
         let _written = tokio::time::timeout(LAST_MOMENT, audit_writer).await;
+        if let Some(presence) = self.presence {
+            // Otherwise it ends by itself.
+            let _left = tokio::time::timeout(LAST_MOMENT, presence.leave()).await;
+        }
         self.storage.close().await;
     }
 }

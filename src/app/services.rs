@@ -16,6 +16,7 @@ use crate::actors::ticker;
 use crate::actors::tokens::Revocations;
 use crate::clock::Clock;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::ids::NodeId;
 use crate::ephemeral::EphemeralStore;
 use crate::http::handlers::health;
 use crate::limits::Limits;
@@ -40,6 +41,10 @@ const HEALTH_POLL: Duration = Duration::from_millis(500);
 /// no error by itself.
 const PING_DEADLINE: Duration = Duration::from_secs(1);
 
+/// For how long a node counts as running after it last said so, and how often it does.
+pub const PRESENCE: Duration = Duration::from_secs(30);
+const PRESENCE_POLL: Duration = Duration::from_secs(10);
+
 /// How often locks that ran out are told, and how many at once.
 const LOCK_POLL: Duration = Duration::from_secs(5);
 
@@ -63,6 +68,39 @@ pub(super) struct Readiness {
     pub(super) storage: AtomicBool,
     pub(super) ephemeral: AtomicBool,
     pub(super) draining: AtomicBool,
+    /// Another master key is in force: what is stored opens no more, and what is sealed here is lost.
+    pub(super) outdated: AtomicBool,
+}
+
+/// This node, as a database that several can share knows of it.
+#[derive(Clone)]
+pub(super) struct Presence {
+    pub(super) storage: Storage,
+    pub(super) node: NodeId,
+    /// Of the master key it runs with.
+    pub(super) fingerprint: String,
+    pub(super) readiness: Arc<Readiness>,
+}
+
+impl Presence {
+    /// `false` if another master key is in force: it must not run.
+    pub(super) async fn enter(&self) -> Result<bool, StorageError> {
+        self.storage.nodes().enter(self.node, &self.fingerprint, PRESENCE).await
+    }
+
+    /// Only a node that could not say for a while that it runs finds another master key here.
+    async fn renew(&self) -> Result<(), StorageError> {
+        let is_in_force = self.storage.nodes().renew(self.node, &self.fingerprint, PRESENCE).await?;
+        if !is_in_force {
+            tracing::error!("another master key is in force: start this node anew with that one");
+        }
+        self.readiness.outdated.store(!is_in_force, Ordering::SeqCst);
+        Ok(())
+    }
+
+    pub(super) async fn leave(&self) -> Result<(), StorageError> {
+        self.storage.nodes().leave(self.node).await
+    }
 }
 
 /// What this node knows of itself.
@@ -82,6 +120,7 @@ impl health::Health for Inside {
             (self.readiness.storage.load(Ordering::SeqCst), "storage"),
             (self.readiness.ephemeral.load(Ordering::SeqCst), "ephemeral"),
             (!self.readiness.draining.load(Ordering::SeqCst), "draining"),
+            (!self.readiness.outdated.load(Ordering::SeqCst), "master_key"),
         ];
         parts.into_iter().filter(|(good, _)| !good).map(|(_, part)| part).collect()
     }
@@ -116,6 +155,8 @@ pub(super) struct Services {
     pub(super) directory: TenantSource,
     pub(super) metrics: Metrics,
     pub(super) readiness: Arc<Readiness>,
+    /// None on an embedded database, which is held instead.
+    pub(super) presence: Option<Presence>,
 }
 
 impl Services {
@@ -154,6 +195,13 @@ impl Services {
             async move { keyring.rotate_due(&tenants).await }
         })
         .await?;
+        if let Some(presence) = self.presence.clone() {
+            ticker::every(supervisor, "presence", PRESENCE_POLL, move || {
+                let presence = presence.clone();
+                async move { presence.renew().await }
+            })
+            .await?;
+        }
         let postman = self.postman.clone();
         ticker::every(supervisor, "outbox", outbox_poll, move || {
             let postman = postman.clone();

@@ -305,6 +305,15 @@ impl EphemeralStore for MemoryStore {
         Ok(verdict)
     }
 
+    async fn give_back_mail(&self, tenant: TenantId, mail: &MailCount<'_>) -> Result<(), EphemeralError> {
+        let now = self.clock.now();
+        self.shared.mails.visit((tenant, mail.contact, mail.class.to_owned()), now, |slot| {
+            let book = slot.get_or_insert_default();
+            (book.give_back(mail.operation), book.idle_after(now))
+        })?;
+        Ok(())
+    }
+
     async fn check_limits(&self, tenant: TenantId, checks: &[LimitCheck]) -> Result<Verdict, EphemeralError> {
         Ok(self.shared.limits.check(tenant, checks, self.clock.now())?)
     }

@@ -366,6 +366,9 @@ pub trait EphemeralStore: Send + Sync {
         mail: &MailCount<'_>,
     ) -> Result<MailVerdict, EphemeralError>;
 
+    /// Takes back a mail that was counted and then not sent.
+    async fn give_back_mail(&self, tenant: TenantId, mail: &MailCount<'_>) -> Result<(), EphemeralError>;
+
     /// Asks all limits of one request at once, and takes from all or from none.
     ///
     /// A call that may have run is not an admission: at worst one request too many was counted,

@@ -189,6 +189,10 @@ impl RedisStore {
     }
 
     /// All limits of a tenant stand in one slot, so that one script asks several.
+    fn mails_key(&self, tenant: TenantId, mail: &MailCount<'_>) -> String {
+        self.key(tenant, &hex(&mail.contact), &format!("mails:{}", mail.class))
+    }
+
     fn limit_key(&self, tenant: TenantId, check: &LimitCheck) -> String {
         self.key(tenant, "limits", &format!("{}:{}", check.name, check.subject))
     }
@@ -441,10 +445,15 @@ impl EphemeralStore for RedisStore {
         resend: &ResendPolicy,
         mail: &MailCount<'_>,
     ) -> Result<MailVerdict, EphemeralError> {
-        let key = self.key(tenant, &hex(&mail.contact), &format!("mails:{}", mail.class));
         let mut ask = resend_numbers(resend);
         set(&mut ask, "operation", json!(mail.operation));
-        self.call(&script::COUNT_MAIL, &key, ask, Repeat::Once).await
+        self.call(&script::COUNT_MAIL, &self.mails_key(tenant, mail), ask, Repeat::Once).await
+    }
+
+    async fn give_back_mail(&self, tenant: TenantId, mail: &MailCount<'_>) -> Result<(), EphemeralError> {
+        let ask = json!({ "operation": mail.operation });
+        let _: bool = self.call(&script::GIVE_BACK_MAIL, &self.mails_key(tenant, mail), ask, Repeat::Once).await?;
+        Ok(())
     }
 
     async fn check_limits(&self, tenant: TenantId, checks: &[LimitCheck]) -> Result<Verdict, EphemeralError> {

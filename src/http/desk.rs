@@ -61,20 +61,17 @@ impl Desk {
     async fn holder(&self, request: &Request) -> Result<Holder, Problem> {
         let missing = || Problem::from(ProblemCode::MissingToken).with_message("An admin key is required.");
         let key = request.bearer()?.ok_or_else(missing)?;
-        // A proxy that names no client must not make one client of everybody behind it.
-        let client = Some(request.client()).filter(|client| !client.is_proxy()).map(|client| client.key());
-        if let Some(client) = &client {
-            let now = self.clock.now();
-            if let Some(until) = self.failed_keys.refused_until(client, now) {
-                return Err(Problem::too_soon(now.until(until)));
-            }
+        // A proxy that names no client is one client, unlike at the public listener: those behind it are few
+        // here, and whoever guesses among them must not do so without end.
+        let client = request.client().key();
+        let now = self.clock.now();
+        if let Some(until) = self.failed_keys.refused_until(&client, now) {
+            return Err(Problem::too_soon(now.until(until)));
         }
         if let Some(holder) = self.administration.holder_of(key).await? {
             return Ok(holder);
         }
-        if let Some(client) = client {
-            self.failed_keys.note(client, self.clock.now());
-        }
+        self.failed_keys.note(client, self.clock.now());
         metrics::counter!(crate::telemetry::ADMIN_KEYS_REFUSED).increment(1);
         tracing::warn!(request.id = request.id().as_str(), "authz_fail: an admin key is not good");
         Err(Problem::from(ProblemCode::InvalidToken).with_message("The admin key is not valid."))

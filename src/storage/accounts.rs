@@ -417,10 +417,13 @@ impl Accounts<'_> {
         sessions::revoke_all(&mut tx, tenant, id, now).await?;
         let named = format!("%{id}%");
         let ever = fetch_all!(tx.on(), (String, String), CONTACTS_EVER, tenant.uuid(), id.uuid(), named.as_str())?;
+        // All messages before any delivery: a receipt takes them in this order too.
+        for (kind, value) in &ever {
+            execute!(tx.on(), DELETE_MESSAGES_TO, tenant.uuid(), kind.as_str(), value.as_str())?;
+        }
+        execute!(tx.on(), DELETE_MESSAGES_OF, tenant.uuid(), named)?;
         for (kind, value) in ever {
-            let contact = kind.parse().and_then(|kind| Contact::from_canonical(kind, &value));
-            execute!(tx.on(), DELETE_MESSAGES_TO, tenant.uuid(), kind, value)?;
-            match contact {
+            match kind.parse().and_then(|kind| Contact::from_canonical(kind, &value)) {
                 Ok(contact) => deliveries::forget(&mut tx, tenant, digest(&contact)).await?,
                 // No reason to keep the person: what was delivered to it goes when it is a month old.
                 Err(_) => {
@@ -428,7 +431,6 @@ impl Accounts<'_> {
                 }
             }
         }
-        execute!(tx.on(), DELETE_MESSAGES_OF, tenant.uuid(), named)?;
         execute!(tx.on(), DELETE, tenant.uuid(), id.uuid())?;
         notes::write_events(&mut tx, events).await?;
         tx.commit().await?;
@@ -453,6 +455,18 @@ pub(super) async fn still_stands(
 ) -> Result<bool, StorageError> {
     let row = fetch_optional!(tx.on(), (bool, Option<i64>), STANDING, tenant.uuid(), id.uuid())?;
     Ok(row.is_some_and(|(disabled, version)| !disabled && (compared.is_none() || compared == version)))
+}
+
+/// Whether the account is still reached by a contact, read in a transaction that holds the account.
+pub(super) async fn is_reached_by(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: AccountId,
+    contact: &Contact,
+) -> Result<bool, StorageError> {
+    let kind = contact.kind().as_str();
+    let known = fetch_optional!(tx.on(), (String,), CONTACT, tenant.uuid(), id.uuid(), kind)?;
+    Ok(known.is_some_and(|(value,)| value == contact.as_str()))
 }
 
 /// Sets the password, whatever it was.

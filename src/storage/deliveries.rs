@@ -41,14 +41,20 @@ const PAGE_OF_RECIPIENT: &str = "
 const OF_MESSAGE: &str =
     "SELECT sender, state FROM deliveries WHERE tenant_id = $1 AND message_id = $2 ORDER BY attempt";
 
+const FIND: &str = "
+    SELECT id, message_id FROM deliveries
+     WHERE tenant_id = $1 AND sender = $2 AND reference = $3 ORDER BY id DESC LIMIT 1";
+
+/// A message before its deliveries, as whoever erases a person takes them.
+const HOLD_MESSAGE: Text = Text {
+    postgres: "SELECT id FROM outbox WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE",
+    sqlite: "SELECT id FROM outbox WHERE tenant_id = $1 AND id = $2",
+};
+
 /// Of two receipts at once, the second waits for the first and moves nothing back.
-const FIND: Text = Text {
-    postgres: "
-    SELECT id, message_id, state FROM deliveries
-     WHERE tenant_id = $1 AND sender = $2 AND reference = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE",
-    sqlite: "
-    SELECT id, message_id, state FROM deliveries
-     WHERE tenant_id = $1 AND sender = $2 AND reference = $3 ORDER BY id DESC LIMIT 1",
+const HOLD: Text = Text {
+    postgres: "SELECT state FROM deliveries WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+    sqlite: "SELECT state FROM deliveries WHERE tenant_id = $1 AND id = $2",
 };
 
 const IS_KNOWN: &str = "SELECT count(*) FROM deliveries WHERE tenant_id = $1 AND sender = $2 AND reference = $3";
@@ -272,16 +278,22 @@ impl Deliveries<'_> {
     ) -> Result<Option<Noted>, StorageError> {
         let tenant = receipt.tenant.uuid();
         let mut tx = self.db.begin().await?;
-        let text = tx.pick(FIND);
-        let found = fetch_optional!(tx.on(), (Uuid, Uuid, String), text, tenant, receipt.sender, receipt.reference)?;
-        let Some((id, message, known)) = found else { return Ok(None) };
+        let found = fetch_optional!(tx.on(), (Uuid, Uuid), FIND, tenant, receipt.sender, receipt.reference)?;
+        let Some((id, message)) = found else { return Ok(None) };
+        let is_lost = receipt.state == DeliveryState::Undelivered;
+        if is_lost {
+            let text = tx.pick(HOLD_MESSAGE);
+            fetch_optional!(tx.on(), (Uuid,), text, tenant, message)?;
+        }
+        let text = tx.pick(HOLD);
+        let Some((known,)) = fetch_optional!(tx.on(), (String,), text, tenant, id)? else { return Ok(None) };
         if !state(&known)?.yields_to(receipt.state) {
             return Ok(Some(Noted::Ignored));
         }
         let (news, now) = (receipt.state.as_str(), now.as_millis());
         execute!(tx.on(), TELL, tenant, id, news, receipt.code, now)?;
         let mut noted = Noted::Changed;
-        if receipt.state == DeliveryState::Undelivered {
+        if is_lost {
             let asked = fetch_all!(tx.on(), (String, String), OF_MESSAGE, tenant, message)?;
             let is_open = |name: &str| !asked.iter().any(|(sender, _)| sender == name);
             if senders.iter().any(|name| is_open(name)) && execute!(tx.on(), AGAIN, tenant, message, now)? == 1 {

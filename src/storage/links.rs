@@ -103,15 +103,17 @@ pub struct Links<'a> {
 }
 
 impl Links<'_> {
-    /// Issues a link together with the mail that carries it.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if the account is gone.
-    pub async fn issue(&self, link: &NewLink, notes: &Notes<'_>) -> Result<(), StorageError> {
+    /// Issues a link together with the mail that carries it; `false`, and nothing is written, if the
+    /// account is gone, or is not reached by where the mail goes any more.
+    pub async fn issue(&self, link: &NewLink, notes: &Notes<'_>) -> Result<bool, StorageError> {
         let mut tx = self.db.begin().await?;
+        if !is_deliverable(&mut tx, link, notes).await? {
+            return Ok(false);
+        }
         insert(&mut tx, link).await?;
         notes::write(&mut tx, notes).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// One link.
@@ -145,6 +147,20 @@ impl Links<'_> {
         tx.commit().await?;
         Ok(Verified::Verified(link.account))
     }
+}
+
+/// Takes the account, and says whether the mails with the link go to a contact it has: a change of contact
+/// makes older links void, and one that is issued meanwhile must not escape it.
+pub(super) async fn is_deliverable(tx: &mut Tx, link: &NewLink, notes: &Notes<'_>) -> Result<bool, StorageError> {
+    if !accounts::lock(tx, link.tenant, link.account).await? {
+        return Ok(false);
+    }
+    for mail in notes.messages {
+        if !accounts::is_reached_by(tx, link.tenant, link.account, &mail.to).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Inserts a link.

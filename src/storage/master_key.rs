@@ -8,6 +8,7 @@ use sqlx::types::{Json, Uuid};
 use super::engine::Database;
 use super::error::StorageError;
 use super::meta::MASTER_KEY;
+use super::nodes;
 use crate::domain::ids::TenantId;
 use crate::domain::settings::Settings;
 
@@ -32,6 +33,17 @@ pub trait Resealer: Sync {
     fn signing_key(&self, tenant: TenantId, kid: &str, sealed: &[u8]) -> Option<Vec<u8>>;
 }
 
+/// What became of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRotated {
+    /// The new key is in force.
+    Done(Resealed),
+    /// The old key is not this database's; nothing was done.
+    OtherKey,
+    /// That many nodes run, and would go on sealing under the old key; nothing was done.
+    InUse(u64),
+}
+
 /// How much was sealed anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resealed {
@@ -48,16 +60,20 @@ pub struct MasterKeyRotation<'a> {
 }
 
 impl MasterKeyRotation<'_> {
-    /// Seals everything anew and notes the new key's fingerprint in the old one's place; none, and
-    /// nothing done, if the old key is not this database's.
+    /// Seals everything anew and notes the new key's fingerprint in the old one's place.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] names what does not open; then nothing was changed either.
-    pub async fn run(&self, old: &str, new: &str, resealer: &dyn Resealer) -> Result<Option<Resealed>, StorageError> {
+    pub async fn run(&self, old: &str, new: &str, resealer: &dyn Resealer) -> Result<KeyRotated, StorageError> {
         let mut done = Resealed::default();
         let mut tx = self.db.begin().await?;
         if execute!(tx.on(), SWAP, MASTER_KEY, old, new)? == 0 {
-            return Ok(None);
+            return Ok(KeyRotated::OtherKey);
+        }
+        // After the swap, which a node that starts now waits for.
+        let running = nodes::running(&mut tx).await?;
+        if running > 0 {
+            return Ok(KeyRotated::InUse(running));
         }
         let reseal = |tenant: Uuid, text: &str, column: &str| {
             let settings = serde_json::from_str(text).map_err(|_| StorageError::corrupt(column))?;
@@ -76,6 +92,6 @@ impl MasterKeyRotation<'_> {
             done.signing_keys += execute!(tx.on(), REPLACE_KEY, tenant, kid.as_str(), resealed.as_slice())?;
         }
         tx.commit().await?;
-        Ok(Some(done))
+        Ok(KeyRotated::Done(done))
     }
 }

@@ -13,15 +13,16 @@
 //! ```
 //!
 //! Every statement filters on its tenant, except these, which serve the installation as a whole:
-//! `meta` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
+//! `meta` and `nodes` (facts about the installation), the tenant directory (`tenants::ALL`, `BY_SLUG`, `REVISION`,
 //! `PAGE`, `apps::ALL`), `admin_keys::BY_DIGEST` (the digest says whose it is),
 //! `sessions::REVOKED_SINCE` (every node refuses for every tenant), `attempts::DUE`,
 //! `signing_keys::{STANDINGS, CHANGED_SINCE}`,
 //! `outbox::{LINES, EXPIRED, DEPTH}` and all of `housekeeping` and `master_key`.
 //!
-//! Rows are locked downwards: account, session, refresh token. What judges an account as a whole
-//! queues on its row first (`accounts::lock`) and reads what the other committed; refreshing and
-//! ending one session begin at the session's row, as deleting it does, so none of them deadlock.
+//! Rows are locked downwards: account, session, refresh token or revocation; and message before delivery.
+//! What judges an account as a whole queues on its row first (`accounts::lock`) and reads what the other
+//! committed; refreshing and ending one session begin at the session's row, as deleting it does, so none
+//! of them deadlock.
 
 #[macro_use]
 mod engine;
@@ -39,6 +40,7 @@ mod links;
 mod master_key;
 mod meta;
 mod migrations;
+mod nodes;
 mod notes;
 mod outbox;
 mod passwords;
@@ -62,8 +64,9 @@ pub use engine::{PoolSettings, Target};
 pub use error::StorageError;
 pub use housekeeping::{Housekeeping, SweepPace, Swept};
 pub use links::{Link, LinkPurpose, Links, NewLink, Verified};
-pub use master_key::{MasterKeyRotation, Resealed, Resealer};
+pub use master_key::{KeyRotated, MasterKeyRotation, Resealed, Resealer};
 pub use meta::Meta;
+pub use nodes::Nodes;
 pub use notes::{Birth, Notes};
 pub use outbox::{Claimed, Depth, HandedOver, Lines, Outbox, Settled};
 pub use passwords::{Passwords, Reset};
@@ -123,6 +126,11 @@ impl Storage {
     /// The tenant directory.
     pub const fn tenants(&self) -> Tenants<'_> {
         Tenants { db: &self.db }
+    }
+
+    /// Nodes that run on this database.
+    pub const fn nodes(&self) -> Nodes<'_> {
+        Nodes { db: &self.db }
     }
 
     /// Another master key in the place of this one.

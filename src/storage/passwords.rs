@@ -83,8 +83,8 @@ impl Passwords<'_> {
     }
 
     /// Makes a password that is known to others worthless: `unknowable` takes its place, every device
-    /// and session is dropped and every older link void; `link` is the way back in. `false` if the
-    /// account is gone.
+    /// and session is dropped and every older link void; `link` is the way back in. `false`, and nothing
+    /// changed, if the account is gone, or is not reached by where the link goes any more.
     pub async fn withdraw(
         &self,
         link: &NewLink,
@@ -93,7 +93,7 @@ impl Passwords<'_> {
     ) -> Result<bool, StorageError> {
         let (tenant, account) = (link.tenant, link.account);
         let mut tx = self.db.begin().await?;
-        if !accounts::lock(&mut tx, tenant, account).await? {
+        if !links::is_deliverable(&mut tx, link, notes).await? {
             return Ok(false);
         }
         accounts::put_credential(&mut tx, tenant, account, unknowable).await?;

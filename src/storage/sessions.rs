@@ -11,6 +11,7 @@ use super::devices::{self, NewDevice};
 use super::engine::{Database, Tx};
 use super::error::StorageError;
 use super::notes::{self, Notes};
+use crate::domain::contact::Contact;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId, TenantId};
 use crate::domain::session::{EndCause, Proof, Session};
 use crate::domain::time::Timestamp;
@@ -100,12 +101,6 @@ const REVOKE_ENDED: &str = "
      WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NOT NULL
     ON CONFLICT (tenant_id, session_id) DO NOTHING";
 
-const REVOKE_LIVE: &str = "
-    INSERT INTO revocations (tenant_id, session_id, revoked_at)
-    SELECT tenant_id, id, $3 FROM sessions
-     WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NULL
-    ON CONFLICT (tenant_id, session_id) DO NOTHING";
-
 const REVOKED_SINCE: &str = "
     SELECT tenant_id, session_id, revoked_at FROM revocations WHERE revoked_at >= $1 ORDER BY revoked_at, session_id";
 
@@ -120,6 +115,9 @@ pub struct Opening<'a> {
     pub devices: &'a [NewDevice],
     /// The version of the password that was compared; `None` if the proof was no password.
     pub compared: Option<i64>,
+    /// The contact whose code was answered; `None` if a password was compared, whose version tells of a
+    /// changed contact too.
+    pub answered: Option<&'a Contact>,
     /// How many live sessions the account may have, this one included.
     pub max_sessions: u32,
 }
@@ -136,8 +134,8 @@ pub enum Opened {
     },
     /// Its challenge has opened a session before.
     ChallengeSpent,
-    /// What it was opened on holds no longer: the password was changed, the account disabled or
-    /// erased, or the trusted device forgotten while the sign-in was judged.
+    /// What it was opened on holds no longer: the password or the contact was changed, the account
+    /// disabled or erased, or the trusted device forgotten while the sign-in was judged.
     Stale,
 }
 
@@ -190,6 +188,11 @@ impl Sessions<'_> {
         let mut tx = self.db.begin().await?;
         if !accounts::lock(&mut tx, session.tenant, session.account).await?
             || !accounts::still_stands(&mut tx, session.tenant, session.account, opening.compared).await?
+        {
+            return Ok(Opened::Stale);
+        }
+        if let Some(contact) = opening.answered
+            && !accounts::is_reached_by(&mut tx, session.tenant, session.account, contact).await?
         {
             return Ok(Opened::Stale);
         }
@@ -410,14 +413,17 @@ pub(super) async fn end_on_device(
     execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid()).map(drop)
 }
 
-/// Revokes every open session of an account that is about to be erased.
+/// Revokes every open session of an account that is about to be erased. Ends them first, as whoever ends
+/// one of them does: the other way round the two would wait for each other.
 pub(super) async fn revoke_all(
     tx: &mut Tx,
     tenant: TenantId,
     account: AccountId,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    execute!(tx.on(), REVOKE_LIVE, tenant.uuid(), account.uuid(), now.as_millis()).map(drop)
+    let (at, none) = (now.as_millis(), None::<Uuid>);
+    execute!(tx.on(), END_OTHERS, tenant.uuid(), account.uuid(), at, "erased", none)?;
+    execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid()).map(drop)
 }
 
 #[derive(sqlx::FromRow)]

@@ -42,8 +42,9 @@ const ACTIVATE: &str = "
      WHERE tenant_id = $1 AND kid = $2 AND state = 'next'";
 
 const HASTEN: &str = "
-    UPDATE signing_keys SET active_from = $3, changed_at = $4
-     WHERE tenant_id = $1 AND kid = $2 AND state = 'next' AND active_from > $3";
+    UPDATE signing_keys SET active_from = CASE WHEN active_from > $3 THEN $3 ELSE active_from END, changed_at = $4
+     WHERE tenant_id = $1 AND kid = $2 AND state = 'next'
+    RETURNING active_from";
 
 /// The private part goes at once; the row stays until every node has read of it.
 const DROP: &str = "
@@ -197,19 +198,22 @@ impl SigningKeys<'_> {
         Ok(Some(dropped.into_iter().map(|(gone,)| gone).collect()))
     }
 
-    /// The next key's turn comes at `active_from`, if that is sooner than planned.
+    /// The next key's turn comes at `latest`, unless sooner is planned; when that is. `None`, and nothing
+    /// is written, if it is not next any more.
     pub async fn hasten(
         &self,
         tenant: TenantId,
         kid: &str,
-        active_from: Timestamp,
+        latest: Timestamp,
         now: Timestamp,
         events: &[Event],
-    ) -> Result<(), StorageError> {
+    ) -> Result<Option<Timestamp>, StorageError> {
         let mut tx = self.db.begin().await?;
-        execute!(tx.on(), HASTEN, tenant.uuid(), kid, active_from.as_millis(), now.as_millis())?;
+        let turn = fetch_optional!(tx.on(), (i64,), HASTEN, tenant.uuid(), kid, latest.as_millis(), now.as_millis())?;
+        let Some((active_from,)) = turn else { return Ok(None) };
         notes::write_events(&mut tx, events).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Some(Timestamp::from_millis(active_from)))
     }
 
     /// Takes a next or retiring key away for good.

@@ -27,7 +27,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, AttemptId, ChallengeId, OperationId, TenantId};
 use crate::domain::lockout::{Admission, AttemptOutcome, Counter, Lane, Lapsed, Lock, Reserve, Settlement};
 use crate::domain::message::{Channel, Content, LinkRef, Message};
-use crate::ephemeral::{AttemptSubject, Reservation, Settle};
+use crate::ephemeral::{AttemptSubject, MailCount, Reservation, Settle};
 use crate::storage::{LinkPurpose, Mirror, NewLink};
 use crate::tenant::TenantContext;
 
@@ -164,6 +164,13 @@ pub(super) async fn lift(
         seed(deps, tenant.id(), subject).await?;
     }
     Err(Failure::Unavailable)
+}
+
+/// What tells an owner of a lock.
+struct Notice {
+    message: Message,
+    unlock: Option<NewLink>,
+    booked: MailCount<'static>,
 }
 
 /// The counter of one lane of one account (or shadow).
@@ -320,13 +327,20 @@ impl Attempts<'_> {
             self.deps.storage.audit().record(&[event]).await?;
             return Ok(true);
         };
-        let (message, unlock) = self.notice(lock).await?.unzip();
-        let messages: Vec<_> = message.into_iter().collect();
+        let (messages, unlock, booked) = match self.notice(lock).await? {
+            Some(Notice { message, unlock, booked }) => (vec![message], unlock, Some(booked)),
+            None => (Vec::new(), None, None),
+        };
         let mirror = Mirror { lane: self.lane, counter, version };
         let notes = self.deps.notes(&messages, std::slice::from_ref(&event));
         let attempts = self.deps.storage.attempts();
-        let newly =
-            attempts.record_lock(self.tenant.id(), account, &mirror, &lock, unlock.flatten().as_ref(), &notes).await?;
+        let recorded = attempts.record_lock(self.tenant.id(), account, &mirror, &lock, unlock.as_ref(), &notes).await;
+        if !matches!(recorded, Ok(true))
+            && let Some(booked) = booked
+        {
+            self.deps.give_back_warning(self.tenant, &booked).await;
+        }
+        let newly = recorded?;
         self.deps.recorded_locks.insert(lock.id);
         if newly {
             self.deps.postman.dispatch_all(messages);
@@ -336,23 +350,22 @@ impl Attempts<'_> {
 
     /// One mail per lock, within the day's ceiling; none for a lock that no proven wrong password
     /// made. If it is strangers that are locked out, it carries a link that lets them try again.
-    async fn notice(&self, lock: Lock) -> Result<Option<(Message, Option<NewLink>)>, Failure> {
+    async fn notice(&self, lock: Lock) -> Result<Option<Notice>, Failure> {
         let Some(account) = self.account.filter(|_| !lock.lapsed) else { return Ok(None) };
         let Some(to) = account.notice_contact() else { return Ok(None) };
-        if !self.deps.may_warn(self.tenant, &to, "security").await? {
-            return Ok(None);
-        }
+        let Some(booked) = self.deps.book_warning(self.tenant, &to, "security").await? else { return Ok(None) };
         let by_mail = self.lane == Lane::Strangers && to.channel() == Channel::Email;
-        let link = by_mail.then(|| NewLink {
+        let unlock = by_mail.then(|| NewLink {
             id: ChallengeId::random(self.deps.entropy.bytes()),
             tenant: self.tenant.id(),
             account: account.id,
             purpose: LinkPurpose::Unlock,
             expires_at: lock.until,
         });
-        let unlock = link.map(|link| LinkRef { link: link.id, account: account.id });
-        let content = Content::AccountLocked { until: lock.until, unlock };
-        Ok(Some((self.deps.message(self.tenant, to, account.locale, content, lock.until), link)))
+        let link = unlock.map(|link| LinkRef { link: link.id, account: account.id });
+        let content = Content::AccountLocked { until: lock.until, unlock: link };
+        let message = self.deps.message(self.tenant, to, account.locale, content, lock.until);
+        Ok(Some(Notice { message, unlock, booked }))
     }
 
     fn account_id(&self) -> Option<AccountId> {

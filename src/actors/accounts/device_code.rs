@@ -73,7 +73,7 @@ pub(super) async fn confirm(deps: &Deps, who: Who, ask: &ConfirmDevice) -> Resul
         return Ok(CodeOutcome::Disabled);
     }
     let (proof, compared) = (Proof::PasswordOnNewDevice, Some(credential.version));
-    let entry = Entry { proof, challenge: Some(challenge), device: None, trust: true, compared };
+    let entry = Entry { proof, challenge: Some(challenge), device: None, trust: true, compared, answered: None };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     Ok(opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry))))
 }

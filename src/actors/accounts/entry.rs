@@ -14,6 +14,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, ChallengeId, DeviceId, SessionId};
 use crate::domain::message::{Content, Message};
 use crate::domain::session::{Proof, Session};
+use crate::ephemeral::MailCount;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{NewDevice, Opened, Opening};
 use crate::tenant::TenantContext;
@@ -44,6 +45,8 @@ pub(super) struct Entry {
     pub trust: bool,
     /// The version of the password that was compared, where one was.
     pub compared: Option<i64>,
+    /// The contact whose code was answered, where no password was compared.
+    pub answered: Option<Contact>,
 }
 
 /// A session made but not yet written, with what only the person may hold.
@@ -51,6 +54,7 @@ pub(super) struct Prepared {
     session: Session,
     devices: Vec<NewDevice>,
     compared: Option<i64>,
+    answered: Option<Contact>,
     max_sessions: u32,
     refresh_token: SecretString,
     device_token: Option<SecretString>,
@@ -64,6 +68,7 @@ impl Prepared {
             refresh_digest: digest::token_digest(self.refresh_token.expose_secret()),
             devices: &self.devices,
             compared: self.compared,
+            answered: self.answered.as_ref(),
             max_sessions: self.max_sessions,
         }
     }
@@ -101,7 +106,8 @@ pub(super) fn prepare(
         ended_at: None,
     };
     let max_sessions = tenant.policy().tokens.max_sessions;
-    Prepared { session, devices, compared: entry.compared, max_sessions, refresh_token, device_token }
+    let (compared, answered) = (entry.compared, entry.answered.clone());
+    Prepared { session, devices, compared, answered, max_sessions, refresh_token, device_token }
 }
 
 /// Has the tenant's keys at hand before anything is spent: without them a consumed code would have
@@ -126,8 +132,15 @@ pub(super) async fn open(
     if prepared.devices.iter().any(|device| device.kind == DeviceKind::UserAgent) {
         events.push(deps.event(tenant, Some(account.id), EventKind::DeviceTrusted, None));
     }
-    let messages: Vec<_> = new_device_notice(deps, tenant, account, client, &entry).await.into_iter().collect();
-    match deps.storage.sessions().open(&prepared.opening(), &deps.notes(&messages, &events)).await? {
+    let (message, booked) = new_device_notice(deps, tenant, account, client, &entry).await.unzip();
+    let messages: Vec<_> = message.into_iter().collect();
+    let opened = deps.storage.sessions().open(&prepared.opening(), &deps.notes(&messages, &events)).await;
+    if !matches!(opened, Ok(Opened::Opened { .. }))
+        && let Some(booked) = booked
+    {
+        deps.give_back_warning(tenant, &booked).await;
+    }
+    match opened? {
         Opened::ChallengeSpent | Opened::Stale => Ok(None),
         Opened::Opened { ended, .. } => {
             deps.revocations.tell(tenant.id(), &ended).await;
@@ -139,14 +152,15 @@ pub(super) async fn open(
 
 /// A mail to the account's proven address when a device becomes trusted by a proof that did not come
 /// through that mailbox (ASVS 6.3.5): whoever has taken the number over cannot do so unseen. Within the
-/// ceiling of mails about safety; where that cannot be asked, the sign-in goes on without.
+/// ceiling of mails about safety, with the booking under it; where that cannot be asked, the sign-in goes
+/// on without.
 async fn new_device_notice(
     deps: &Deps,
     tenant: &TenantContext,
     account: &Account,
     client: &Client,
     entry: &Entry,
-) -> Option<Message> {
+) -> Option<(Message, MailCount<'static>)> {
     const WORTH_TELLING: Duration = Duration::from_secs(86_400);
     let is_new = entry.trust && entry.device.is_none() && entry.proof == Proof::Sms;
     let email = account.email.clone().filter(|_| is_new && account.email_verified_at.is_some())?;
@@ -156,12 +170,10 @@ async fn new_device_notice(
     if is_known || !deps.postman.can_send(tenant, to.channel()) {
         return None;
     }
-    if !matches!(deps.may_warn(tenant, &to, "new_device").await, Ok(true)) {
-        return None;
-    }
+    let booked = deps.book_warning(tenant, &to, "new_device").await.ok()??;
     let device = client.user_agent.as_deref().and_then(described);
     let content = Content::NewDevice { device, network: client.address_prefix.clone() };
-    Some(deps.message(tenant, to, account.locale, content, deps.clock.now() + WORTH_TELLING))
+    Some((deps.message(tenant, to, account.locale, content, deps.clock.now() + WORTH_TELLING), booked))
 }
 
 /// Signs the access token of a session that is written.

@@ -162,12 +162,13 @@ async fn issue(
     let Some((link, message)) = letter(deps, tenant, wanted, account, locale) else { return Ok(()) };
     let Booked::Taken(receipt) = deps.budget.book(&Outgoing::mail(tenant, &message.to)).await? else { return Ok(()) };
     let messages = [message];
-    if let Err(error) = deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await {
+    let issued = deps.storage.links().issue(&link, &deps.notes(&messages, &[])).await;
+    if !matches!(issued, Ok(true)) {
         deps.budget.give_back(tenant, &receipt).await?;
-        return Err(error.into());
     }
-    let [message] = messages;
-    deps.postman.dispatch(message);
+    if issued? {
+        deps.postman.dispatch_all(messages.into());
+    }
     Ok(())
 }
 
@@ -245,11 +246,12 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
         // A hash like any other, so that a log-in takes as long as before.
         let unknowable = deps.hasher.hash(tenant.id(), digest::fresh_token(&deps.entropy)).await?;
         if !deps.storage.passwords().withdraw(&link, &unknowable, &notes).await? {
-            return Ok(StartResetOutcome::Unknown);
+            return Err(Failure::Unavailable);
         }
         deps.revocations.announce(tenant.id()).await;
-    } else {
-        deps.storage.links().issue(&link, &notes).await?;
+    } else if !deps.storage.links().issue(&link, &notes).await? {
+        // Gone, or reached elsewhere, since it was read: the next try finds which.
+        return Err(Failure::Unavailable);
     }
     deps.postman.dispatch_all(messages.into());
     Ok(StartResetOutcome::Mailed)

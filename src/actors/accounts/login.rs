@@ -186,7 +186,7 @@ async fn admit(deps: &Deps, ask: &LogIn, matched: &Matched) -> Result<LogInOutco
         PasswordVerdict::NewDevice => mail_device_code(deps, ask, account, *version).await,
         PasswordVerdict::SignedIn => {
             let (proof, device, compared) = (Proof::Password, standing.device, Some(*version));
-            let entry = Entry { proof, challenge: None, device, trust: false, compared };
+            let entry = Entry { proof, challenge: None, device, trust: false, compared, answered: None };
             let signed_in = entry::open(deps, &ask.tenant, account, &ask.client, entry).await?;
             // Reset or forgotten while it was compared: the password counts as what it is by now.
             Ok(signed_in.map_or(LogInOutcome::Refused, |entry| LogInOutcome::SignedIn(Box::new(entry))))

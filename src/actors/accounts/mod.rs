@@ -161,12 +161,25 @@ impl Deps {
         Ok(())
     }
 
-    /// Counts a mail about an account's safety; `false` beyond the ceiling of such mails, which each
-    /// class of them has for itself.
-    async fn may_warn(&self, tenant: &TenantContext, to: &Contact, class: &'static str) -> Result<bool, Failure> {
+    /// Books a mail about an account's safety; none beyond the ceiling of such mails, which each class of
+    /// them has for itself. Whoever does not write the mail gives the booking back.
+    async fn book_warning(
+        &self,
+        tenant: &TenantContext,
+        to: &Contact,
+        class: &'static str,
+    ) -> Result<Option<MailCount<'static>>, Failure> {
         let mail = MailCount::new(&self.entropy, *self.digests.contact(tenant.id(), to).as_bytes(), class);
         let ceiling = &tenant.policy().security_mails;
-        Ok(self.ephemeral.count_mail(tenant.id(), ceiling, &mail).await? == MailVerdict::Allowed)
+        let counted = self.ephemeral.count_mail(tenant.id(), ceiling, &mail).await?;
+        Ok((counted == MailVerdict::Allowed).then_some(mail))
+    }
+
+    /// Takes back the booking of a mail that was not written; where that fails, the day has one mail less.
+    async fn give_back_warning(&self, tenant: &TenantContext, booked: &MailCount<'_>) {
+        if let Err(error) = self.ephemeral.give_back_mail(tenant.id(), booked).await {
+            tracing::warn!(%error, "the booking of a mail that was not written could not be given back");
+        }
     }
 
     fn message(

@@ -130,7 +130,8 @@ pub(super) async fn verify_code(deps: &Deps, who: Who, ask: &VerifyCode) -> Resu
         Lane::Device(device) => Some(device),
         Lane::Strangers => None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(challenge), device, trust: true, compared: None };
+    let (challenge, answered) = (Some(challenge), Some(Contact::Phone(ask.phone.clone())));
+    let entry = Entry { proof: Proof::Sms, challenge, device, trust: true, compared: None, answered };
     let opened = entry::open(deps, &ask.tenant, &account, &ask.client, entry).await?;
     let outcome = opened.map_or(CodeOutcome::Expired, |entry| CodeOutcome::SignedIn(Box::new(entry)));
     Ok(VerifyCodeOutcome::Code(outcome))
@@ -207,7 +208,8 @@ pub(super) async fn register(deps: &Deps, ask: RegisterPhone) -> Result<Register
         created_at: now,
         unverified_until: None,
     };
-    let entry = Entry { proof: Proof::Sms, challenge: Some(proof), device: None, trust: true, compared: None };
+    let (challenge, answered) = (Some(proof), Some(Contact::Phone(ask.phone.clone())));
+    let entry = Entry { proof: Proof::Sms, challenge, device: None, trust: true, compared: None, answered };
     let prepared = entry::prepare(deps, &ask.tenant, account.id, &ask.client, &entry);
     let events = [deps.event(&ask.tenant, Some(account.id), EventKind::UserCreated, Some("phone"))];
     let registration = PhoneRegistration { account: &account, proof, opening: prepared.opening() };

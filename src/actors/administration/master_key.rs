@@ -13,13 +13,13 @@ use crate::domain::ids::TenantId;
 use crate::domain::settings::{Sealed, Settings, document};
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
-use crate::storage::{Resealed, Resealer, Storage};
+use crate::storage::{KeyRotated, Resealer, Storage};
 
-/// Puts `new` in the place of `old`; none, and nothing done, if `old` is not this database's.
+/// Puts `new` in the place of `old`, unless nodes run on it.
 ///
 /// # Errors
 /// If storage fails, or something does not open; then nothing was changed.
-pub async fn rotate(storage: &Storage, old: &MasterKey, new: &MasterKey) -> Result<Option<Resealed>, Failure> {
+pub async fn rotate(storage: &Storage, old: &MasterKey, new: &MasterKey) -> Result<KeyRotated, Failure> {
     let keys = Keys { from: Side::of(old), to: Side::of(new), entropy: Entropy::system() };
     let (from, to) = (Digests::new(old), Digests::new(new));
     Ok(storage.master_key_rotation().run(from.fingerprint(), to.fingerprint(), &keys).await?)

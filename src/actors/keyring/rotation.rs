@@ -90,14 +90,14 @@ impl Keyring {
             let is_kept = stored.insert_noted(&key, &[by.about(&key.kid, "key_activated")]).await?;
             return Ok(is_kept.then(|| Rotated { kid: key.kid, signs_from: now, gone: Vec::new() }));
         }
-        let Some((kid, planned)) = self.next_key(tenant, &keys, policy.algorithm, rotation, now).await? else {
+        let Some(kid) = self.next_key(tenant, &keys, policy.algorithm, rotation, now).await? else {
             return Ok(None);
         };
         match rotation {
             Rotation::Announced => {
-                let signs_from = planned.min(now + PUBLISHED);
-                stored.hasten(tenant, &kid, signs_from, now, &[by.about(&kid, "key_announced")]).await?;
-                Ok(Some(Rotated { kid, signs_from, gone: Vec::new() }))
+                let events = [by.about(&kid, "key_announced")];
+                let turn = stored.hasten(tenant, &kid, now + PUBLISHED, now, &events).await?;
+                Ok(turn.map(|signs_from| Rotated { kid, signs_from, gone: Vec::new() }))
             }
             Rotation::Now => {
                 let (gone_from, events) = (signing_key::gone_from(policy, now), [by.about(&kid, "key_activated")]);
@@ -111,8 +111,8 @@ impl Keyring {
         }
     }
 
-    /// The tenant's next key of that algorithm and its turn; made if there is none, or if it lay beside a
-    /// key that was stolen. None if another node was faster.
+    /// The tenant's next key of that algorithm; made if there is none, or if it lay beside a key that was
+    /// stolen. None if another node was faster.
     async fn next_key(
         &self,
         tenant: TenantId,
@@ -120,18 +120,17 @@ impl Keyring {
         algorithm: Algorithm,
         rotation: Rotation,
         now: Timestamp,
-    ) -> Result<Option<(String, Timestamp)>, Failure> {
+    ) -> Result<Option<String>, Failure> {
         match keys.iter().find(|key| key.state == KeyState::Next) {
             Some(next) if next.algorithm == Some(algorithm) && rotation != Rotation::Compromised => {
-                return Ok(Some((next.kid.clone(), next.active_from)));
+                return Ok(Some(next.kid.clone()));
             }
             Some(other) => {
                 self.0.storage.signing_keys().drop_key(tenant, &other.kid, now).await?;
             }
             None => {}
         }
-        let turn = now + PUBLISHED;
-        Ok(self.make(tenant, algorithm, KeyState::Next, turn).await?.map(|kid| (kid, turn)))
+        self.make(tenant, algorithm, KeyState::Next, now + PUBLISHED).await
     }
 
     async fn take(&self, tenant: TenantId, step: KeyStep, now: Timestamp) -> Result<(), Failure> {

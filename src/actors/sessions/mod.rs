@@ -31,7 +31,8 @@ use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
 use crate::ephemeral::EphemeralStore;
 use crate::secret::{ExposeSecret as _, SecretString};
-use crate::storage::{Birth, Device, Notes, RefreshRow, Storage};
+pub use crate::storage::Device;
+use crate::storage::{Birth, Notes, RefreshRow, Storage};
 use crate::tenant::TenantContext;
 
 /// How recent a sign-in must be for what cannot be undone (ASVS 7.5.1).

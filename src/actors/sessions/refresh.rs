@@ -138,12 +138,26 @@ impl Sessions {
         );
         let kind = EventKind::AuthnTokenReuse;
         let events = [self.event(tenant, session.account, kind, Some(EndCause::Reuse.as_str()))];
-        let messages: Vec<_> = self.reuse_notice(tenant, session).await?.into_iter().collect();
-        self.end_and_tell(tenant, session.id, EndCause::Reuse, &events, messages).await.map(drop)
+        let (message, booked) = self.reuse_notice(tenant, session).await?.unzip();
+        let messages = message.into_iter().collect();
+        let ended = self.end_and_tell(tenant, session.id, EndCause::Reuse, &events, messages).await;
+        // Nothing was written: another node was first, or storage is away.
+        if !matches!(ended, Ok(true))
+            && let Some(booked) = booked
+            && let Err(error) = self.ephemeral.give_back_mail(tenant.id(), &booked).await
+        {
+            tracing::warn!(%error, "the booking of a mail that was not written could not be given back");
+        }
+        ended.map(drop)
     }
 
-    /// A mail, within the ceiling of mails about safety; nothing for whoever has no address.
-    async fn reuse_notice(&self, tenant: &TenantContext, session: &Session) -> Result<Option<Message>, Failure> {
+    /// A mail, within the ceiling of mails about safety, and its booking; nothing for whoever has no
+    /// address.
+    async fn reuse_notice(
+        &self,
+        tenant: &TenantContext,
+        session: &Session,
+    ) -> Result<Option<(Message, MailCount<'static>)>, Failure> {
         let account = self.storage.accounts().find(tenant.id(), session.account).await?;
         let Some((email, locale)) = account.and_then(|account| Some((account.email?, account.locale))) else {
             return Ok(None);
@@ -156,13 +170,14 @@ impl Sessions {
             return Ok(None);
         }
         let now = self.clock.now();
-        Ok(Some(Message {
+        let message = Message {
             id: MessageId::at(now, self.entropy.bytes()),
             tenant: tenant.id(),
             to,
             locale: locale.unwrap_or(tenant.policy().locale),
             content: Content::TokenReuse,
             not_after: now + WORTH_TELLING,
-        }))
+        };
+        Ok(Some((message, mail)))
     }
 }

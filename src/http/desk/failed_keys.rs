@@ -1,7 +1,9 @@
 //! Who showed keys that are not good, and for how long no more of theirs are looked at.
 //!
 //! Kept by each node for itself: 256 random bits are not guessed anyway, so this is for the database's
-//! sake, and for a root key that an operator chose badly.
+//! sake, and for a root key that an operator chose badly. Behind a trusted proxy that names no client, the
+//! proxy is the client: whoever fails there makes everybody there wait, which costs administrators a
+//! minute and nobody else anything.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};

@@ -9,16 +9,19 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::actors::accounts::SignedIn;
+use crate::actors::accounts::{Client, SignedIn};
+use crate::actors::sessions::Device;
 use crate::domain::account::Account;
 use crate::domain::app::FIRST_PARTY;
 use crate::domain::contact::{EmailAddress, PhoneNumber};
-use crate::domain::ids::AppId;
+use crate::domain::device::DeviceKind;
+use crate::domain::ids::{AppId, DeviceId};
 use crate::domain::password::{self, PasswordProblem};
 use crate::domain::time::seconds_rounded_up;
-use crate::http::gate::{device_cookie, token_cookie};
+use crate::http::gate::{self, device_cookie, token_cookie};
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
+use crate::http::request::Request;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
 
@@ -100,6 +103,14 @@ pub fn app(named: Option<&str>, tenant: &TenantContext) -> Result<Option<AppId>,
     }
 }
 
+/// What the request tells of its client, and the app that the body names.
+///
+/// # Errors
+/// `unknown_client`.
+pub fn client(request: &Request, tenant: &TenantContext, named: Option<&str>) -> Result<Client, Problem> {
+    Ok(Client { app: app(named, tenant)?, ..gate::client(request, tenant) })
+}
+
 /// The answer to a code that was sent: good for `life`, the next to be had after `cooldown`.
 #[must_use]
 pub fn code_sent(life: Duration, cooldown: Duration) -> Reply {
@@ -109,6 +120,31 @@ pub fn code_sent(life: Duration, cooldown: Duration) -> Reply {
         resend_in: seconds_rounded_up(cooldown),
     };
     Reply::json(StatusCode::OK, &body).no_store()
+}
+
+/// A trusted device.
+#[derive(Serialize, JsonSchema)]
+pub struct DeviceView {
+    #[schemars(with = "String")]
+    id: DeviceId,
+    /// `token` or `user_agent`.
+    #[schemars(with = "String")]
+    kind: DeviceKind,
+    user_agent: Option<String>,
+    created_at: String,
+    last_seen_at: String,
+}
+
+impl From<Device> for DeviceView {
+    fn from(device: Device) -> Self {
+        Self {
+            id: device.known.id,
+            kind: device.known.kind,
+            user_agent: device.label,
+            created_at: device.created_at.to_rfc3339(),
+            last_seen_at: device.last_seen_at.to_rfc3339(),
+        }
+    }
 }
 
 /// A person as the two original APIs show one.

@@ -8,17 +8,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::body::{self, MessageBody};
-use super::password::{form, refusal};
-use super::registration::{dead_link, link_token, locale};
+use super::password::PasswordLink;
+use super::registration::link_token;
 use super::{API, LOGIN};
 use crate::actors::accounts::{ResetPassword, ResetPasswordOutcome};
-use crate::domain::locale::Locale;
-use crate::domain::password::normalise;
 use crate::http::gate::{self, Gate};
 use crate::http::openapi::Doc;
-use crate::http::page;
 use crate::http::problem::{Problem, ProblemCode};
-use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::{Answer, Routes};
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -50,14 +46,9 @@ pub(super) fn routes() -> Routes<Gate> {
         )
 }
 
-/// `GET /api/auth/invitation/{token}`: the page a mailed link opens; it changes nothing.
+/// `GET /api/auth/invitation/{token}`.
 async fn invitation_page(gate: Arc<Gate>, request: Request) -> Answer {
-    let tenant = gate::tenant(&request)?;
-    let token = link_token(&request);
-    if !gate.accounts.invitation_is_live(&tenant, &token).await? {
-        return dead_link(&tenant, &request);
-    }
-    Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token, None)).no_store())
+    PasswordLink::Invitation.open(&gate, &request).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -72,7 +63,7 @@ struct AcceptBody {
 async fn accept(gate: Arc<Gate>, request: Request) -> Answer {
     let media = request.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
     if media.starts_with("application/x-www-form-urlencoded") {
-        accept_form(gate, request).await
+        PasswordLink::Invitation.follow(&gate, request).await
     } else {
         accept_json(gate, request).await
     }
@@ -88,33 +79,6 @@ async fn accept_json(gate: Arc<Gate>, mut request: Request) -> Answer {
         ResetPasswordOutcome::Invalid => Err(ProblemCode::InvalidLink.into()),
         ResetPasswordOutcome::Password(problem) => {
             Err(Problem::validation(vec![body::password_error(problem, "/password")]))
-        }
-    }
-}
-
-async fn accept_form(gate: Arc<Gate>, mut request: Request) -> Answer {
-    let tenant = gate::tenant(&request)?;
-    let (token, locale) = (link_token(&request), locale(&tenant, &request));
-    let posted = request.form().await?;
-    let again = |problem| {
-        let page = form(&tenant, locale, &token, Some(&refusal(problem, locale)));
-        Ok(Reply::html(StatusCode::BAD_REQUEST, page).no_store())
-    };
-    let password = match normalise(posted.get("password").unwrap_or_default()) {
-        Ok(password) => password.into(),
-        Err(problem) => return again(problem),
-    };
-    let ask = ResetPassword { tenant: tenant.clone(), token: token.clone(), password };
-
-    match gate.accounts.accept_invitation(ask).await? {
-        ResetPasswordOutcome::Invalid => dead_link(&tenant, &request),
-        ResetPasswordOutcome::Password(problem) => again(problem),
-        ResetPasswordOutcome::Done => {
-            let page = match locale {
-                Locale::En => page::notice(locale, "Welcome", "You can sign in now."),
-                Locale::Fr => page::notice(locale, "Bienvenue", "Vous pouvez vous connecter."),
-            };
-            Ok(Reply::html(StatusCode::OK, page).no_store())
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, SignedInBody};
 use super::{LOGIN, phone};
-use crate::actors::accounts::{Client, CodeOutcome, ConfirmDevice, LogIn, LogInOutcome, tidy_code};
+use crate::actors::accounts::{CodeOutcome, ConfirmDevice, LogIn, LogInOutcome, tidy_code};
 use crate::domain::ids::ChallengeId;
 use crate::domain::time::seconds_rounded_up;
 use crate::http::gate::{self, Gate};
@@ -64,9 +64,8 @@ struct LogInBody {
 /// `invalid_credentials` or `email_not_verified`; 403 `account_locked` where the policy tells.
 async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
-    let client = gate::client(&request, &tenant);
     let body: LogInBody = request.json().await?;
-    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
+    let client = body::client(&request, &tenant, body.client_id.as_deref())?;
     let email = body::email(&body.email)?;
     let password = body::password(body.password.expose_secret(), "/password")?;
     let deadline = gate.accounts.deadline();
@@ -119,9 +118,8 @@ struct VerifyOtpBody {
 /// `invalid_code` or `code_expired`.
 async fn verify_otp(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
-    let client = gate::client(&request, &tenant);
     let body: VerifyOtpBody = request.json().await?;
-    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
+    let client = body::client(&request, &tenant, body.client_id.as_deref())?;
     let challenge = body.challenge_id.as_deref().map(challenge_id).transpose()?;
     let ask = ConfirmDevice {
         tenant: tenant.clone(),

@@ -7,10 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::API;
-use super::body::{self, User};
+use super::body::{self, DeviceView, User};
 use crate::actors::sessions::FRESH;
-use crate::domain::device::DeviceKind;
-use crate::domain::ids::{DeviceId, SessionId};
+use crate::domain::ids::SessionId;
 use crate::domain::session::Session;
 use crate::http::gate::{self, Gate};
 use crate::http::openapi::{Access, Doc};
@@ -79,15 +78,10 @@ struct SessionList {
 /// One trusted device.
 #[derive(Serialize, JsonSchema)]
 struct DeviceItem {
-    #[schemars(with = "String")]
-    id: DeviceId,
+    #[serde(flatten)]
+    device: DeviceView,
     /// Whether it is the one that asks.
     current: bool,
-    #[schemars(with = "String")]
-    kind: DeviceKind,
-    user_agent: Option<String>,
-    created_at: String,
-    last_seen_at: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -156,14 +150,9 @@ async fn devices(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let devices = gate.sessions.devices(&tenant, caller.account.id).await?;
-    let items = devices.into_iter().map(|device| DeviceItem {
-        id: device.known.id,
-        current: Some(device.known.id) == caller.session.device,
-        kind: device.known.kind,
-        user_agent: device.label,
-        created_at: device.created_at.to_rfc3339(),
-        last_seen_at: device.last_seen_at.to_rfc3339(),
-    });
+    let items = devices
+        .into_iter()
+        .map(|device| DeviceItem { current: Some(device.known.id) == caller.session.device, device: device.into() });
     Ok(Reply::json(StatusCode::OK, &DeviceList { devices: items.collect() }).no_store())
 }
 

@@ -129,17 +129,80 @@ async fn reset(gate: Arc<Gate>, mut request: Request) -> Answer {
     }
 }
 
-/// `GET /api/auth/password/reset/{token}`: the page a mailed link opens; it changes nothing.
-async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
-    let tenant = gate::tenant(&request)?;
-    let token = link_token(&request);
-    if !gate.accounts.reset_is_live(&tenant, &token).await? {
-        return dead_link(&tenant, &request);
-    }
-    Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, &request), &token, None)).no_store())
+/// A mailed link whose page asks for a new password.
+#[derive(Clone, Copy)]
+pub(super) enum PasswordLink {
+    Reset,
+    Invitation,
 }
 
-pub(super) fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: Option<&str>) -> String {
+impl PasswordLink {
+    /// The page it opens; it changes nothing.
+    pub(super) async fn open(self, gate: &Gate, request: &Request) -> Answer {
+        let tenant = gate::tenant(request)?;
+        let token = link_token(request);
+        let is_live = match self {
+            Self::Reset => gate.accounts.reset_is_live(&tenant, &token).await?,
+            Self::Invitation => gate.accounts.invitation_is_live(&tenant, &token).await?,
+        };
+        if !is_live {
+            return dead_link(&tenant, request);
+        }
+        Ok(Reply::html(StatusCode::OK, form(&tenant, locale(&tenant, request), &token, None)).no_store())
+    }
+
+    /// What that page posts.
+    pub(super) async fn follow(self, gate: &Gate, mut request: Request) -> Answer {
+        let tenant = gate::tenant(&request)?;
+        let (token, locale) = (link_token(&request), locale(&tenant, &request));
+        let posted = request.form().await?;
+        let again = |problem| {
+            let page = form(&tenant, locale, &token, Some(&refusal(problem, locale)));
+            Ok(Reply::html(StatusCode::BAD_REQUEST, page).no_store())
+        };
+        let password = match normalise(posted.get("password").unwrap_or_default()) {
+            Ok(password) => password.into(),
+            Err(problem) => return again(problem),
+        };
+        let ask = ResetPassword { tenant: tenant.clone(), token: token.clone(), password };
+        let outcome = match self {
+            Self::Reset => gate.accounts.reset_password(ask).await?,
+            Self::Invitation => gate.accounts.accept_invitation(ask).await?,
+        };
+
+        match outcome {
+            ResetPasswordOutcome::Invalid => dead_link(&tenant, &request),
+            ResetPasswordOutcome::Password(problem) => again(problem),
+            ResetPasswordOutcome::Done => Ok(Reply::html(StatusCode::OK, self.done(locale)).no_store()),
+        }
+    }
+
+    fn done(self, locale: Locale) -> String {
+        let title = match (self, locale) {
+            (Self::Reset, Locale::En) => "Password changed",
+            (Self::Reset, Locale::Fr) => "Mot de passe modifié",
+            (Self::Invitation, Locale::En) => "Welcome",
+            (Self::Invitation, Locale::Fr) => "Bienvenue",
+        };
+        let words = match locale {
+            Locale::En => "You can sign in now.",
+            Locale::Fr => "Vous pouvez vous connecter.",
+        };
+        page::notice(locale, title, words)
+    }
+}
+
+/// `GET /api/auth/password/reset/{token}`.
+async fn reset_page(gate: Arc<Gate>, request: Request) -> Answer {
+    PasswordLink::Reset.open(&gate, &request).await
+}
+
+/// `POST /api/auth/password/reset/{token}`.
+async fn reset_by_form(gate: Arc<Gate>, request: Request) -> Answer {
+    PasswordLink::Reset.follow(&gate, request).await
+}
+
+fn form(tenant: &TenantContext, locale: Locale, token: &SecretString, refusal: Option<&str>) -> String {
     let (title, action_label) = match locale {
         Locale::En => ("New password", "Save"),
         Locale::Fr => ("Nouveau mot de passe", "Enregistrer"),
@@ -150,7 +213,7 @@ pub(super) fn form(tenant: &TenantContext, locale: Locale, token: &SecretString,
 }
 
 /// Why a password was refused, for the person at the page.
-pub(super) fn refusal(problem: PasswordProblem, locale: Locale) -> String {
+fn refusal(problem: PasswordProblem, locale: Locale) -> String {
     match (problem, locale) {
         (PasswordProblem::TooShort { min }, Locale::En) => format!("At least {min} characters, please."),
         (PasswordProblem::TooShort { min }, Locale::Fr) => format!("Au moins {min} caractères, s'il vous plaît."),
@@ -158,34 +221,6 @@ pub(super) fn refusal(problem: PasswordProblem, locale: Locale) -> String {
         (PasswordProblem::TooLong { max }, Locale::Fr) => format!("Au plus {max} caractères, s'il vous plaît."),
         (PasswordProblem::TooCommon, Locale::En) => "This password is too easy to guess.".to_owned(),
         (PasswordProblem::TooCommon, Locale::Fr) => "Ce mot de passe est trop facile à deviner.".to_owned(),
-    }
-}
-
-/// `POST /api/auth/password/reset/{token}`: what that page posts.
-async fn reset_by_form(gate: Arc<Gate>, mut request: Request) -> Answer {
-    let tenant = gate::tenant(&request)?;
-    let (token, locale) = (link_token(&request), locale(&tenant, &request));
-    let posted = request.form().await?;
-    let again = |problem| {
-        let page = form(&tenant, locale, &token, Some(&refusal(problem, locale)));
-        Ok(Reply::html(StatusCode::BAD_REQUEST, page).no_store())
-    };
-    let password = match normalise(posted.get("password").unwrap_or_default()) {
-        Ok(password) => password.into(),
-        Err(problem) => return again(problem),
-    };
-    let ask = ResetPassword { tenant: tenant.clone(), token: token.clone(), password };
-
-    match gate.accounts.reset_password(ask).await? {
-        ResetPasswordOutcome::Invalid => dead_link(&tenant, &request),
-        ResetPasswordOutcome::Password(problem) => again(problem),
-        ResetPasswordOutcome::Done => {
-            let page = match locale {
-                Locale::En => page::notice(locale, "Password changed", "You can sign in now."),
-                Locale::Fr => page::notice(locale, "Mot de passe modifié", "Vous pouvez vous connecter."),
-            };
-            Ok(Reply::html(StatusCode::OK, page).no_store())
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::body::{self, CodeSentBody, SignedInBody};
 use super::{CODE, REGISTER};
 use crate::actors::accounts::{
-    Client, CodeOutcome, RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode,
-    VerifyCodeOutcome, tidy_code,
+    CodeOutcome, RegisterPhone, RegisterPhoneOutcome, RequestCode, RequestCodeOutcome, VerifyCode, VerifyCodeOutcome,
+    tidy_code,
 };
 use crate::http::gate::{self, Gate};
 use crate::http::openapi::Doc;
@@ -98,9 +98,8 @@ struct NotRegistered<'a> {
 /// number without an account; 400 `invalid_code` or `code_expired`.
 async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
-    let client = gate::client(&request, &tenant);
     let body: VerifyCodeBody = request.json().await?;
-    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
+    let client = body::client(&request, &tenant, body.client_id.as_deref())?;
     let phone = body::phone(&body.phone, &tenant)?;
     let ask = VerifyCode { tenant: tenant.clone(), phone, code: tidy_code(&body.code).into(), client };
 
@@ -145,9 +144,8 @@ struct RegisterBody {
 /// `POST /auth/register`: 201 with tokens; 403 `phone_not_verified`; 400 `user_exists`.
 async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
-    let client = gate::client(&request, &tenant);
     let body: RegisterBody = request.json().await?;
-    let client = Client { app: body::app(body.client_id.as_deref(), &tenant)?, ..client };
+    let client = body::client(&request, &tenant, body.client_id.as_deref())?;
     let phone = body::phone(&body.phone, &tenant)?;
     let (first_name, last_name) =
         match (body::name(&body.first_name, "/first_name"), body::name(&body.last_name, "/last_name")) {

@@ -7,26 +7,15 @@ use guichet::crypto::seal::Sealer;
 use guichet::domain::ids::TenantId;
 use guichet::domain::policy::Profile;
 use guichet::entropy::Entropy;
-use guichet::storage::{NewTenant, Storage};
+use guichet::storage::Storage;
 use guichet::tenant::{Claim, Directory, Tenants};
 
-use crate::harness::databases::on_every_database;
+use crate::harness::databases::{make_tenant, new_tenant, on_every_database};
 
 on_every_database!(keys_of_a_tenant_that_was_ended_leave_the_memory);
 
 async fn tenant(storage: &Storage, slug: &str) -> TenantId {
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let tenant = NewTenant {
-        id: TenantId::at(clock.now(), entropy.bytes()),
-        slug: slug.to_owned(),
-        name: slug.to_owned(),
-        profile: Profile::Classic,
-        settings: guichet::domain::settings::Settings::default(),
-        domains: Vec::new(),
-        created_at: clock.now(),
-    };
-    storage.tenants().create(&tenant).await.unwrap();
-    tenant.id
+    make_tenant(storage, &new_tenant(slug, Profile::Classic)).await
 }
 
 async fn keys_of_a_tenant_that_was_ended_leave_the_memory(storage: Storage) {

@@ -8,6 +8,7 @@ use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 on_every_back_end!(
     nobody_gets_in_without_a_key,
     the_eleventh_bad_key_of_a_minute_is_not_looked_at,
+    a_proxy_that_names_no_client_is_one_client_of_the_admin_api,
     a_tenants_key_sees_its_tenant_alone,
     a_key_makes_no_key_above_its_own_role,
     a_key_is_shown_once_and_worth_nothing_once_forgotten,
@@ -42,6 +43,22 @@ async fn the_eleventh_bad_key_of_a_minute_is_not_looked_at(gateway: Gateway) {
 
     gateway.clock.advance(std::time::Duration::from_secs(refused.retry_after()));
     ask(ROOT_KEY, 1).await.expect(200);
+}
+
+async fn a_proxy_that_names_no_client_is_one_client_of_the_admin_api(gateway: Gateway) {
+    let gateway = gateway.restart(|config| config.http.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    let ask = |key: &str, named: Option<&str>| {
+        let call = gateway.admin().get("/tenants").bearer(key);
+        if let Some(client) = named { call.header("x-forwarded-for", client) } else { call }
+    };
+    for _ in 0..10 {
+        ask("gk_bad", None).await.refused(401, "invalid_token");
+    }
+
+    ask("gk_bad", None).await.refused(429, "too_many_requests");
+    // What names no client does not speak for whoever is named.
+    ask("gk_bad", Some("198.51.100.1")).await.refused(401, "invalid_token");
+    ask(ROOT_KEY, Some("198.51.100.1")).await.expect(200);
 }
 
 async fn a_tenants_key_sees_its_tenant_alone(gateway: Gateway) {

@@ -18,7 +18,6 @@ use guichet::domain::ids::{MessageId, NodeId, TenantId};
 use guichet::domain::locale::Locale;
 use guichet::domain::message::{Channel, Content, Message};
 use guichet::domain::policy::Profile;
-use guichet::domain::settings::Settings;
 use guichet::entropy::Entropy;
 use guichet::storage::{Birth, Delivery, NewTenant, Notes, Storage};
 use serde_json::{Value, json};
@@ -26,6 +25,7 @@ use serde_json::{Value, json};
 use super::provider::{Asked, Provider, Reply, answer};
 use crate::flows::{minutes, verify_code};
 use crate::harness::client::Door;
+use crate::harness::databases::{make_tenant, new_tenant};
 use crate::harness::gateway::{BackEnd, Gateway, MASTER_KEY, PUBLIC_URL, ROOT_KEY, on_every_back_end};
 
 const NUMBER: &str = "+221771234567";
@@ -67,17 +67,9 @@ async fn tenant(
     settings: impl FnOnce(TenantId) -> Value,
 ) -> (TenantId, Storage) {
     let storage = gateway.storage().await;
-    let id = TenantId::random(Entropy::system().bytes());
-    let tenant = NewTenant {
-        id,
-        slug: slug.to_owned(),
-        name: slug.to_owned(),
-        profile: Profile::Classic,
-        settings: serde_json::from_value::<Settings>(settings(id)).unwrap(),
-        domains: vec![],
-        created_at: gateway.clock.now(),
-    };
-    storage.tenants().create(&tenant).await.unwrap();
+    let bare = new_tenant(slug, Profile::Classic);
+    let settings = serde_json::from_value(settings(bare.id)).unwrap();
+    let id = make_tenant(&storage, &NewTenant { settings, ..bare }).await;
     let path = gateway.url(&format!("/t/{slug}/.well-known/jwks.json"));
     let client = gateway.http([127, 0, 0, 1].into());
     until!("the tenant is known", client.get(&path).send().await.unwrap().status() == 200);

@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use guichet::clock::Clock;
 use guichet::domain::delivery::DeliveryState;
-use guichet::domain::ids::TenantId;
 use guichet::domain::policy::Profile;
-use guichet::entropy::Entropy;
 use guichet::storage::{NewTenant, Storage, Target};
 use serde_json::json;
 
 use super::provider::{Provider, Reply};
-use crate::harness::databases::{SETTINGS, TestDatabase};
+use crate::harness::databases::{SETTINGS, TestDatabase, make_tenant, new_tenant};
 use crate::harness::node::{Node, PATIENCE, POLL, Settings};
 use crate::harness::redis;
 
@@ -32,16 +29,9 @@ async fn no_code_is_lost_or_doubled(settings: Settings, database: Target) {
         "kind": "http", "name": "main", "url": format!("{}/send", provider.url()), "timeout": 2,
         "body": {"to": "{to}", "reference": "{reference}"},
     });
-    let tenant = NewTenant {
-        id: TenantId::random(Entropy::system().bytes()),
-        slug: "acme".to_owned(),
-        name: "Acme".to_owned(),
-        profile: Profile::Classic,
-        settings: serde_json::from_value(json!({"sms": {"mode": "own", "senders": [sender]}})).unwrap(),
-        domains: vec![],
-        created_at: Clock::system().now(),
-    };
-    storage.tenants().create(&tenant).await.unwrap();
+    let own = serde_json::from_value(json!({"sms": {"mode": "own", "senders": [sender]}})).unwrap();
+    let tenant = NewTenant { settings: own, ..new_tenant("acme", Profile::Classic) };
+    make_tenant(&storage, &tenant).await;
 
     let node = Node::spawn(&settings).await;
     for n in 0..CODES {

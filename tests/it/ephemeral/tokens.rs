@@ -49,6 +49,25 @@ async fn a_repeated_count_counts_once(nodes: Nodes) {
     }
 }
 
+async fn what_was_not_sent_is_given_back_once(nodes: Nodes) {
+    let tenant = TenantId::random(nodes.draw());
+    assert_eq!(count(&nodes, tenant, "new_device").await, MailVerdict::Allowed);
+    nodes.clock.advance(resend().cooldown);
+    let mail = MailCount { operation: nodes.operation(), contact: [5; 32], class: "new_device" };
+    assert_eq!(nodes.one.count_mail(tenant, &resend(), &mail).await.unwrap(), MailVerdict::Allowed);
+
+    for node in [1, 0] {
+        nodes.node(node).give_back_mail(tenant, &mail).await.unwrap();
+    }
+
+    // The first one stays counted: four more fit into its hour.
+    for _ in 0..4 {
+        assert_eq!(count(&nodes, tenant, "new_device").await, MailVerdict::Allowed);
+        nodes.clock.advance(resend().cooldown);
+    }
+    assert!(matches!(count(&nodes, tenant, "new_device").await, MailVerdict::Refused(_)));
+}
+
 async fn one_of_many_takes_a_grant(nodes: Nodes) {
     let (tenant, challenge) = (TenantId::random(nodes.draw()), ChallengeId::random(nodes.draw()));
     nodes.one.put_grant(tenant, [6; 32], challenge, HOUR).await.unwrap();
@@ -109,6 +128,7 @@ async fn a_mark_lasts_as_long_as_the_sessions_tokens(nodes: Nodes) {
 
 on_every_store!(
     mails_have_a_cooldown_and_ceilings_by_class_and_tenant,
+    what_was_not_sent_is_given_back_once,
     a_repeated_count_counts_once,
     one_of_many_takes_a_grant,
     a_grant_ends_with_its_time,

@@ -139,6 +139,8 @@ async fn a_change_to_somebody_s_contact_takes_none_of_theirs_along(gateway: Gate
     let awa = sign_in(door, AWA, &a_person(door, AWA).await).await;
     change(door, &awa.access, &json!({"email": NEW_ADDRESS})).await;
     door.post("/api/auth/password/forgot", &json!({"email": NEW_ADDRESS})).await.expect(200);
+    // Written once it is answered.
+    gateway.until(|| async { gateway.posted(NEW_ADDRESS, "password_reset").await == 1 }).await;
     sent(&gateway).await;
     let before = log(&gateway, NEW_ADDRESS).await;
     assert_eq!(before, 3, "a verification, the code, a reset");

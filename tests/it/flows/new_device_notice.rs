@@ -14,6 +14,7 @@ on_every_back_end!(
     a_mailed_code_is_no_news_to_the_mailbox,
     a_person_without_a_proven_address_is_sent_nothing,
     notices_have_a_ceiling_and_it_keeps_nobody_out,
+    a_sign_in_that_fails_uses_up_no_notice,
 );
 
 const GALAXY: &str = "Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -118,4 +119,26 @@ async fn notices_have_a_ceiling_and_it_keeps_nobody_out(gateway: Gateway) {
     }
     gateway.inbox.next_with(AWA, "/unlock/").await;
     verify_code(door, NUMBER, "0000").await.refused(400, "code_expired");
+}
+
+async fn a_sign_in_that_fails_uses_up_no_notice(gateway: Gateway) {
+    let door = gateway.classic();
+    with_both(door, 4).await;
+    for _ in 0..3 {
+        let code = request_code(door, NUMBER, 4).await;
+        gateway.execute("ALTER TABLE refresh_tokens RENAME TO away".to_owned()).await;
+        // Not through the door, which takes an internal error for a finding.
+        let body = json!({"phone": NUMBER, "code": code});
+        let ask = gateway.http([127, 0, 0, 1].into()).post(gateway.url("/auth/verify-code")).json(&body);
+        assert_eq!(ask.send().await.unwrap().status(), 500);
+        gateway.execute("ALTER TABLE away RENAME TO refresh_tokens".to_owned()).await;
+        gateway.clock.advance(minutes(20));
+    }
+
+    for _ in 0..5 {
+        sign_in_by_text(door, 4).await;
+        gateway.clock.advance(minutes(20));
+    }
+
+    assert_eq!(gateway.posted(AWA, "new_device").await, 5);
 }

@@ -5,9 +5,8 @@ use guichet::crypto::digest;
 use guichet::domain::app::App as Registered;
 use guichet::domain::ids::{AppId, TenantId};
 use guichet::domain::policy::Profile;
-use guichet::domain::settings::Settings as TenantSettings;
 use guichet::entropy::Entropy;
-use guichet::storage::{NewTenant, Storage, TenantCreated};
+use guichet::storage::Storage;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -16,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::app::App;
 use super::recipes::{Gateway, Places, Running};
-use crate::harness::databases::{SETTINGS, changed};
+use crate::harness::databases::{SETTINGS, changed, make_tenant, new_tenant};
 use crate::harness::node::{Node, Settings};
 
 /// What guichet is reached under: the issuer that recipes name.
@@ -67,8 +66,8 @@ impl World {
             .with("GUICHET_TRUSTED_PROXIES", "127.0.0.0/8");
         let storage = Storage::open(&settings.sqlite(), &SETTINGS).await.unwrap();
         storage.migrate().await.unwrap();
-        let acme = tenant(&storage, ACME).await;
-        let rival = tenant(&storage, RIVAL).await;
+        let acme = make_tenant(&storage, &new_tenant(ACME, Profile::Classic)).await;
+        let rival = make_tenant(&storage, &new_tenant(RIVAL, Profile::Classic)).await;
         let shop_id = app(&storage, acme, SHOP).await;
         let desk_id = app(&storage, acme, DESK).await;
         // Another tenant may name the same audience: only its tokens' tenant tells them apart.
@@ -174,21 +173,6 @@ impl Answer {
     pub(super) fn arrived(&self, name: &str) -> Option<&str> {
         self.json["headers"][name].as_str()
     }
-}
-
-async fn tenant(storage: &Storage, slug: &str) -> TenantId {
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let tenant = NewTenant {
-        id: TenantId::at(clock.now(), entropy.bytes()),
-        slug: slug.to_owned(),
-        name: slug.to_owned(),
-        profile: Profile::Classic,
-        settings: TenantSettings::default(),
-        domains: Vec::new(),
-        created_at: clock.now(),
-    };
-    assert_eq!(storage.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
-    tenant.id
 }
 
 async fn app(storage: &Storage, tenant: TenantId, host: &str) -> AppId {

@@ -6,10 +6,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use guichet::clock::Clock;
 use guichet::domain::event::{Event, EventKind};
 use guichet::domain::ids::TenantId;
+use guichet::domain::policy::Profile;
+use guichet::domain::settings::Settings;
+use guichet::entropy::Entropy;
 use guichet::secret::SecretString;
-use guichet::storage::{PoolSettings, Storage, Target};
+use guichet::storage::{NewTenant, PoolSettings, Storage, Target, TenantCreated};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
@@ -124,8 +128,28 @@ macro_rules! on_every_database {
 
 pub(crate) use on_every_database;
 
+/// A tenant to be made, with nothing set.
+pub(crate) fn new_tenant(slug: &str, profile: Profile) -> NewTenant {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    NewTenant {
+        id: TenantId::at(clock.now(), entropy.bytes()),
+        slug: slug.to_owned(),
+        name: slug.to_uppercase(),
+        profile,
+        settings: Settings::default(),
+        domains: vec![],
+        created_at: clock.now(),
+    }
+}
+
+/// Makes it; its id.
+pub(crate) async fn make_tenant(storage: &Storage, tenant: &NewTenant) -> TenantId {
+    assert_eq!(storage.tenants().create(tenant).await.unwrap(), TenantCreated::Created);
+    tenant.id
+}
+
 /// What the audit log says of a change that a test makes behind the gateway's back.
 pub(crate) fn changed(tenant: TenantId) -> Event {
-    let at = guichet::clock::Clock::system().now();
+    let at = Clock::system().now();
     Event { tenant, account: None, kind: EventKind::AuthzChange, at, cause: None, key: None, subject: None }
 }

@@ -27,13 +27,13 @@ use guichet::domain::app::App as Application;
 use guichet::domain::ids::{AppId, TenantId};
 use guichet::domain::policy::Profile;
 use guichet::entropy::Entropy;
-use guichet::storage::{NewTenant, Storage, Target, TenantCreated};
+use guichet::storage::{NewTenant, Storage, Target};
 use guichet::tenant::{Directory, Tenants};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::client::{Call, Door};
-use super::databases::{SETTINGS, TestDatabase, changed};
+use super::databases::{SETTINGS, TestDatabase, changed, make_tenant, new_tenant};
 use super::inbox::Inbox;
 use super::redis;
 
@@ -142,17 +142,8 @@ async fn tenants(storage: &Storage) {
         ("bare", Profile::AsvsL1, vec![], "{}"),
         ("worded", Profile::Classic, vec!["id.worded.test".to_owned()], WORDED),
     ] {
-        let (clock, entropy) = (Clock::system(), Entropy::system());
-        let tenant = NewTenant {
-            id: TenantId::at(clock.now(), entropy.bytes()),
-            slug: slug.to_owned(),
-            name: slug.to_uppercase(),
-            profile,
-            settings: serde_json::from_str(settings).unwrap(),
-            domains,
-            created_at: clock.now(),
-        };
-        assert_eq!(storage.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
+        let settings = serde_json::from_str(settings).unwrap();
+        make_tenant(storage, &NewTenant { settings, domains, ..new_tenant(slug, profile) }).await;
     }
 }
 
@@ -286,20 +277,12 @@ impl Gateway {
         profile: Profile,
         settings: serde_json::Value,
     ) -> TenantId {
-        let (clock, entropy) = (Clock::system(), Entropy::system());
-        let tenant = NewTenant {
-            id: TenantId::at(clock.now(), entropy.bytes()),
-            slug: slug.to_owned(),
-            name: slug.to_uppercase(),
-            profile,
-            settings: serde_json::from_value(settings).unwrap(),
-            domains: vec![],
-            created_at: clock.now(),
-        };
-        assert_eq!(self.storage().await.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
+        let settings = serde_json::from_value(settings).unwrap();
+        let tenant = NewTenant { settings, ..new_tenant(slug, profile) };
+        let id = make_tenant(&self.storage().await, &tenant).await;
         let path = format!("/t/{slug}/.well-known/jwks.json");
         self.until(|| async { self.classic().get(&path).await.status == 200 }).await;
-        tenant.id
+        id
     }
 
     /// Makes an application of a tenant and waits until it is known.
@@ -432,7 +415,9 @@ impl TestApp {
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
     let keys = Keys { master: MasterKey::from_bytes(MASTER_KEY), root: ROOT_KEY.into(), root_made_in: None };
     let console = ConsoleSender::new(inbox.clone()).unwrap();
-    App::start(config, keys, World { clock: clock.clone(), entropy: Entropy::system(), console }).await.unwrap()
+    let world = World { clock: clock.clone(), entropy: Entropy::system(), console };
+    // Large, and within every story otherwise.
+    Box::pin(App::start(config, keys, world)).await.unwrap()
 }
 
 async fn sqlite_rows(url: &str) -> Vec<(String, String)> {

@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -84,8 +84,20 @@ impl Settings {
         Target::Sqlite(self.folder.path().join("guichet.db"))
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Runs a command of the program that ends by itself.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_guichet"))
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .env("GUICHET_DATA_DIR", self.folder())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 }
 
@@ -207,14 +219,7 @@ impl Node {
 
     /// Runs another command of the program with this node's settings; what it prints.
     pub(crate) fn command(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_guichet"))
-            .args(arguments)
-            .env_clear()
-            .envs(self.settings.variables.iter().cloned())
-            .env("GUICHET_DATA_DIR", self.settings.folder())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = self.settings.run(arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -67,6 +67,34 @@ async fn a_shared_database_wants_a_key_and_a_fresh_one_is_not_tied_to_one_node()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_master_key_of_a_shared_database_stays_while_a_node_runs() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let old = Settings::embedded().on(&database);
+    let file = old.folder().join("new.key").display().to_string();
+    let new = old.clone().without("GUICHET_MASTER_KEY").with("GUICHET_MASTER_KEY_FILE", &file);
+    let rotate = |settings: &Settings, file: &str| settings.run(&["key", "rotate-master", "--to-file", file]);
+    let refused = |output: std::process::Output| {
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let node = Node::spawn(&old).await;
+
+    let said = refused(rotate(&old, &file));
+    assert!(said.contains("nodes run on this database (1)"), "{said}");
+    node.terminate();
+    node.ended().await;
+    let done = rotate(&old, &file);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+
+    let ended = Node::try_spawn(&old).await.err().expect("it must not start");
+    assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
+    Node::spawn(&new).await.kill9();
+    let said = refused(rotate(&new, &format!("{file}.newer")));
+    assert!(said.contains("one that was killed"), "{said}");
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_key_is_not_migrated() {
     let settings = Settings::embedded();
     Node::spawn(&settings).await.kill9();

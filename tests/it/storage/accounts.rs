@@ -5,11 +5,13 @@ use guichet::domain::account::Account;
 use guichet::domain::contact::{Contact, EmailAddress, PhoneNumber};
 use guichet::domain::device::DeviceProof;
 use guichet::domain::event::EventKind;
-use guichet::domain::ids::ChallengeId;
+use guichet::domain::ids::{ChallengeId, TenantId};
+use guichet::domain::message::Message;
 use guichet::domain::test_identity::TestIdentities;
 use guichet::secret::ExposeSecret;
 use guichet::storage::{
-    EmailRegistered, Notes, Opening, PhoneRegistered, PhoneRegistration, Storage, StorageError, Verified,
+    ContactChange, ContactChanged, EmailRegistered, LinkPurpose, Notes, Opened, Opening, PhoneRegistered,
+    PhoneRegistration, Storage, StorageError, Verified,
 };
 
 use super::{
@@ -105,7 +107,7 @@ async fn a_verification_link_used_again_answers_well_and_notes_nothing(storage: 
     assert_eq!(storage.audit().page(tenant, None, 10).await.unwrap().len(), 1);
 }
 
-fn phone_account(storage_tenant: guichet::domain::ids::TenantId, number: &str) -> Account {
+fn phone_account(storage_tenant: TenantId, number: &str) -> Account {
     Account {
         email: None,
         phone: Some(PhoneNumber::parse(number, None).unwrap()),
@@ -123,6 +125,7 @@ async fn register_phone(storage: &Storage, account: &Account, proof: ChallengeId
         refresh_digest: digest(),
         devices: std::slice::from_ref(&device),
         compared: None,
+        answered: None,
         max_sessions: 10,
     };
     let registration = PhoneRegistration { account, proof, opening };
@@ -162,6 +165,65 @@ async fn a_taken_number_keeps_the_proof_unspent(storage: Storage) {
     assert_eq!(storage.sessions().list(tenant, owner.id, T0).await.unwrap().len(), 1);
 }
 
+/// A person signed in, whose number and address are `before` and then `after`.
+async fn moved(storage: &Storage, tenant: TenantId) -> (Account, [Contact; 2], [Contact; 2]) {
+    let email = |text: &str| Contact::Email(EmailAddress::parse(text).unwrap());
+    let phone = |text: &str| Contact::Phone(PhoneNumber::parse(text, None).unwrap());
+    let before = [email("awa@example.com"), phone("+221771234567")];
+    let after = [email("diop@example.com"), phone("+221771234568")];
+    let account = an_account(storage, tenant, "awa@example.com").await;
+    let keep = session(&account, T0);
+    open(storage, &keep, None).await;
+    let steps = [(None, &before[1]), (Some(&before[0]), &after[0]), (Some(&before[1]), &after[1])];
+    for (old, new) in steps {
+        let change = ContactChange { tenant, account: account.id, old, new, proof: id(), keep: keep.id };
+        let changed = storage.accounts().change_contact(&change, &silent(T0)).await.unwrap();
+        assert_eq!(changed, ContactChanged::Changed);
+    }
+    (account, before, after)
+}
+
+/// The code was right, and the number was given up before the session was opened.
+async fn a_code_to_a_number_that_was_given_up_opens_nothing(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let (account, [_, before], [_, after]) = moved(&storage, tenant).await;
+    let sign_in = async |number: &Contact| {
+        let session = session(&account, T0);
+        let opening = Opening {
+            session: &session,
+            refresh_digest: digest(),
+            devices: &[],
+            compared: None,
+            answered: Some(number),
+            max_sessions: 10,
+        };
+        storage.sessions().open(&opening, &silent(T0)).await.unwrap()
+    };
+
+    assert_eq!(sign_in(&before).await, Opened::Stale);
+    assert!(matches!(sign_in(&after).await, Opened::Opened { .. }));
+}
+
+/// The mail was worded before the address was given up, and would be written after it.
+async fn no_link_is_issued_to_an_address_that_was_given_up(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    let (account, [before, _], [after, _]) = moved(&storage, tenant).await;
+    let mail = |to: &Contact| [Message { to: to.clone(), ..message(tenant, "unused@example.com") }];
+    let link = || super::link(&account, LinkPurpose::Reset, T0 + DAY);
+    let (links, passwords, unknowable) = (storage.links(), storage.passwords(), secret("$unknowable"));
+
+    let messages = mail(&before);
+    let late = Notes { messages: &messages, ..silent(T0) };
+    assert!(!links.issue(&link(), &late).await.unwrap());
+    assert!(!passwords.withdraw(&link(), &unknowable, &late).await.unwrap());
+    assert_eq!(storage.outbox().depth().await.unwrap().waiting, 0);
+
+    let [first, second] = [mail(&after), mail(&after)];
+    assert!(links.issue(&link(), &Notes { messages: &first, ..silent(T0) }).await.unwrap());
+    let notes = Notes { messages: &second, ..silent(T0) };
+    assert!(passwords.withdraw(&link(), &unknowable, &notes).await.unwrap());
+}
+
 async fn a_rehash_never_puts_an_old_password_back(storage: Storage) {
     let tenant = a_tenant(&storage, "one").await;
     let account = an_account(&storage, tenant, "awa@example.com").await;
@@ -183,8 +245,9 @@ async fn erasing_leaves_ids_in_the_log_and_nothing_else(storage: Storage) {
     let session = session(&account, T0);
     let refresh = open(&storage, &session, Some(&device())).await;
     let messages = [message(tenant, "awa@example.com"), message(tenant, "moussa@example.com")];
-    let link = super::link(&account, guichet::storage::LinkPurpose::Reset, T0 + DAY);
-    storage.links().issue(&link, &Notes { messages: &messages, ..silent(T0) }).await.unwrap();
+    let link = super::link(&account, LinkPurpose::Reset, T0 + DAY);
+    assert!(storage.links().issue(&link, &silent(T0)).await.unwrap());
+    storage.outbox().enqueue(&Notes { messages: &messages, ..silent(T0) }).await.unwrap();
 
     let events = [event(tenant, account.id, EventKind::UserDeleted)];
     assert!(storage.accounts().erase(tenant, account.id, T0, &events, |_| [0; 32]).await.unwrap());
@@ -246,7 +309,7 @@ async fn tenant_isolation(storage: Storage) {
     let account = an_account(&storage, one, "awa@example.com").await;
     let (session, trusted) = (session(&account, T0), device());
     let refresh = open(&storage, &session, Some(&trusted)).await;
-    let reset = super::link(&account, guichet::storage::LinkPurpose::Reset, T0 + DAY);
+    let reset = super::link(&account, LinkPurpose::Reset, T0 + DAY);
     let mail = message(one, "awa@example.com");
     storage.links().issue(&reset, &Notes { messages: std::slice::from_ref(&mail), ..silent(T0) }).await.unwrap();
     let hash = secret("$stolen");
@@ -295,6 +358,8 @@ on_every_database!(
     a_verification_link_used_again_answers_well_and_notes_nothing,
     a_proof_registers_one_account,
     a_taken_number_keeps_the_proof_unspent,
+    a_code_to_a_number_that_was_given_up_opens_nothing,
+    no_link_is_issued_to_an_address_that_was_given_up,
     a_rehash_never_puts_an_old_password_back,
     erasing_leaves_ids_in_the_log_and_nothing_else,
     trusting_a_device_again_keeps_its_id,

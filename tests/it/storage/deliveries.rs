@@ -9,7 +9,7 @@ use guichet::domain::message::{Channel, Message};
 use guichet::entropy::Entropy;
 use guichet::storage::{Attempt, Birth, Claimed, Delivery, Noted, Notes, Receipt, Settled, Storage};
 
-use super::{DAY, T0, a_tenant, id, message, silent};
+use super::{DAY, T0, a_tenant, an_account, id, message, silent};
 use crate::harness::databases::on_every_database;
 
 const LINE: Duration = Duration::from_mins(1);
@@ -185,6 +185,44 @@ async fn the_log_outlives_the_message_and_ends_after_thirty_days(storage: Storag
     assert_eq!(log(&storage, tenant).await, []);
 }
 
+/// Both take the message before its deliveries; in opposite orders they would wait for each other.
+async fn receipts_while_a_person_is_erased_fail_neither(storage: Storage) {
+    const MESSAGES: u32 = 8;
+    let tenant = a_tenant(&storage, "one").await;
+    for round in 0..40 {
+        let email = format!("awa{round}@example.com");
+        let account = an_account(&storage, tenant, &email).await;
+        let messages: Vec<_> = (0..MESSAGES).map(|_| message(tenant, &email)).collect();
+        let birth = Birth { node: id(), lease: Duration::ZERO };
+        storage.outbox().enqueue(&Notes { birth, messages: &messages, ..silent(T0) }).await.unwrap();
+        let claimed = storage.outbox().claim((tenant, Channel::Email), MESSAGES, id(), LINE, T0).await.unwrap();
+        let mut racers = vec![];
+        for one in claimed {
+            let reference = one.message.id.to_string();
+            let mut accepted = attempt(&one.message, 1, "main", DeliveryState::Accepted);
+            accepted.reference = Some(reference.clone());
+            let Message { tenant, id, .. } = one.message;
+            assert!(storage.outbox().settle(tenant, id, one.claim, Settled::Sent, &[accepted], T0).await.unwrap());
+            let telling = storage.clone();
+            racers.push(tokio::spawn(async move {
+                let (sender, state) = ("main", DeliveryState::Undelivered);
+                let receipt = Receipt { tenant, sender, reference: &reference, state, code: None };
+                telling.deliveries().note(&receipt, &["main", "second"], T0).await.map(drop)
+            }));
+        }
+        let erasing = storage.clone();
+        racers.push(tokio::spawn(async move {
+            erasing.accounts().erase(tenant, account.id, T0, &[], |_| TO).await.map(|erased| assert!(erased))
+        }));
+        for racer in racers {
+            racer.await.unwrap().unwrap();
+        }
+
+        assert_eq!(log(&storage, tenant).await, []);
+        assert_eq!(storage.outbox().depth().await.unwrap().waiting, 0);
+    }
+}
+
 on_every_database!(
     attempts_are_written_with_the_settlement_or_not_at_all,
     pages_follow_one_another_and_show_one_tenant_alone,
@@ -192,5 +230,6 @@ on_every_database!(
     a_receipt_before_the_reference_is_kept_and_matched,
     a_receipt_for_nobodys_message_is_not_kept,
     an_undelivered_message_goes_to_the_next_sender_once,
+    receipts_while_a_person_is_erased_fail_neither,
     the_log_outlives_the_message_and_ends_after_thirty_days,
 );

@@ -4,6 +4,7 @@ mod accounts;
 mod attempts;
 mod deliveries;
 mod housekeeping;
+mod nodes;
 mod outbox;
 mod passwords;
 mod schema;
@@ -22,14 +23,15 @@ use guichet::domain::locale::Locale;
 use guichet::domain::message::{Content, Message};
 use guichet::domain::policy::Profile;
 use guichet::domain::session::{Proof, Session};
-use guichet::domain::settings::Settings;
 use guichet::domain::time::Timestamp;
 use guichet::entropy::Entropy;
 use guichet::secret::SecretString;
 use guichet::storage::{
     Birth, EmailRegistered, EmailRegistration, LinkPurpose, NewDevice, NewLink, NewTenant, Notes, Opened, Opening,
-    Storage, TenantCreated,
+    Storage,
 };
+
+use crate::harness::databases;
 
 const T0: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const DAY: Duration = Duration::from_hours(24);
@@ -69,21 +71,11 @@ fn message(tenant: TenantId, to: &str) -> Message {
 }
 
 fn new_tenant(slug: &str) -> NewTenant {
-    NewTenant {
-        id: id(),
-        slug: slug.to_owned(),
-        name: slug.to_uppercase(),
-        profile: Profile::AsvsL1,
-        settings: Settings::default(),
-        domains: vec![],
-        created_at: T0,
-    }
+    NewTenant { created_at: T0, ..databases::new_tenant(slug, Profile::AsvsL1) }
 }
 
 async fn a_tenant(storage: &Storage, slug: &str) -> TenantId {
-    let tenant = new_tenant(slug);
-    assert_eq!(storage.tenants().create(&tenant).await.unwrap(), TenantCreated::Created);
-    tenant.id
+    databases::make_tenant(storage, &new_tenant(slug)).await
 }
 
 fn email_account(tenant: TenantId, email: &str) -> Account {
@@ -162,6 +154,7 @@ async fn open(storage: &Storage, session: &Session, device: Option<&NewDevice>) 
         refresh_digest,
         devices: device.map_or(&[], std::slice::from_ref),
         compared: None,
+        answered: None,
         max_sessions: 10,
     };
     let opened = storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap();

@@ -17,7 +17,8 @@ const LEASE: Duration = Duration::from_mins(1);
 async fn write(storage: &Storage, account: &Account, messages: &[Message]) {
     let birth = Birth { node: id::<NodeId>(), lease: Duration::ZERO };
     let link = link(account, LinkPurpose::Reset, T0 + DAY);
-    storage.links().issue(&link, &Notes { birth, messages, ..silent(T0) }).await.unwrap();
+    assert!(storage.links().issue(&link, &silent(T0)).await.unwrap());
+    storage.outbox().enqueue(&Notes { birth, messages, ..silent(T0) }).await.unwrap();
 }
 
 /// One round over all lines, with that much room in each.

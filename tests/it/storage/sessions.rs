@@ -61,6 +61,7 @@ async fn one_challenge_opens_one_session_under_parallel_fire(storage: Storage) {
                     refresh_digest: digest(),
                     devices: &[],
                     compared: None,
+                    answered: None,
                     max_sessions: 10,
                 };
                 storage.sessions().open(&opening, &notes).await.unwrap()
@@ -82,7 +83,14 @@ async fn beyond_the_maximum_the_oldest_session_ends(storage: Storage) {
     let sessions: Vec<_> = (0..3).map(|n| session(&account, T0 + n * Duration::from_secs(1))).collect();
     let mut ended = vec![];
     for session in &sessions {
-        let opening = Opening { session, refresh_digest: digest(), devices: &[], compared: None, max_sessions: 2 };
+        let opening = Opening {
+            session,
+            refresh_digest: digest(),
+            devices: &[],
+            compared: None,
+            answered: None,
+            max_sessions: 2,
+        };
         let Opened::Opened { ended: now, .. } =
             storage.sessions().open(&opening, &silent(session.authenticated_at)).await.unwrap()
         else {
@@ -112,6 +120,7 @@ async fn many_sign_ins_at_once_never_exceed_the_maximum(storage: Storage) {
                     refresh_digest: digest(),
                     devices: &[],
                     compared: None,
+                    answered: None,
                     max_sessions: 3,
                 };
                 storage.sessions().open(&opening, &silent(T0)).await.unwrap()
@@ -176,6 +185,34 @@ async fn refreshing_while_an_account_is_erased_fails_neither(storage: Storage) {
     for racer in racers {
         racer.await.unwrap();
     }
+}
+
+/// Both take the session before they revoke it.
+async fn signing_out_while_an_account_is_erased_fails_neither(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    for round in 0..20 {
+        let account = an_account(&storage, tenant, &format!("awa{round}@example.com")).await;
+        let sessions: Vec<_> = (0..6).map(|_| session(&account, T0)).collect();
+        for session in &sessions {
+            open(&storage, session, None).await;
+        }
+        let mut racers = vec![];
+        for session in sessions {
+            let ending = storage.clone();
+            racers.push(tokio::spawn(async move {
+                ending.sessions().end(tenant, session.id, EndCause::Logout, &silent(T0)).await.map(drop)
+            }));
+        }
+        let erasing = storage.clone();
+        racers.push(tokio::spawn(async move {
+            erasing.accounts().erase(tenant, account.id, T0, &[], |_| [0; 32]).await.map(|erased| assert!(erased))
+        }));
+        for racer in racers {
+            racer.await.unwrap().unwrap();
+        }
+    }
+
+    assert_eq!(storage.sessions().revoked_since(T0).await.unwrap().len(), 20 * 6);
 }
 
 async fn a_used_successor_shows_on_its_predecessor(storage: Storage) {
@@ -302,8 +339,14 @@ async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Sto
     let mut outcomes = vec![];
     for devices in [&devices, &[device(), device()]] {
         let session = Session { challenge: Some(challenge), ..session(&account, T0) };
-        let opening =
-            Opening { session: &session, refresh_digest: digest(), devices, compared: None, max_sessions: 10 };
+        let opening = Opening {
+            session: &session,
+            refresh_digest: digest(),
+            devices,
+            compared: None,
+            answered: None,
+            max_sessions: 10,
+        };
         outcomes.push(storage.sessions().open(&opening, &silent(T0)).await.unwrap());
     }
 
@@ -317,7 +360,8 @@ async fn every_device_becomes_trusted_with_the_session_or_none_does(storage: Sto
 }
 
 async fn open_with(storage: &Storage, session: &Session, compared: Option<i64>) -> Opened {
-    let opening = Opening { session, refresh_digest: digest(), devices: &[], compared, max_sessions: 10 };
+    let opening =
+        Opening { session, refresh_digest: digest(), devices: &[], compared, answered: None, max_sessions: 10 };
     storage.sessions().open(&opening, &silent(T0)).await.unwrap()
 }
 
@@ -349,6 +393,7 @@ on_every_database!(
     many_sign_ins_at_once_never_exceed_the_maximum,
     fifty_rotations_at_once_have_one_winner,
     refreshing_while_an_account_is_erased_fails_neither,
+    signing_out_while_an_account_is_erased_fails_neither,
     a_used_successor_shows_on_its_predecessor,
     an_ended_session_rotates_no_more_and_ends_once,
     logging_out_everywhere_may_spare_one,

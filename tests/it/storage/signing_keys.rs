@@ -16,6 +16,7 @@ on_every_database!(
     of_many_that_drop_compromised_keys_at_once_one_does_and_a_key_still_signs,
     a_key_that_is_gone_has_lost_its_secret_and_is_swept_later,
     a_turn_may_come_sooner_and_never_later,
+    a_key_whose_turn_has_come_is_announced_no_more,
     a_change_is_seen_by_whoever_asks_from_before_it,
 );
 
@@ -143,10 +144,22 @@ async fn a_turn_may_come_sooner_and_never_later(storage: Storage) {
     storage.signing_keys().insert(&key(tenant, "n", KeyState::Next)).await.unwrap();
     let turn = async || storage.signing_keys().standings_of(tenant).await.unwrap()[0].active_from;
 
-    storage.signing_keys().hasten(tenant, "n", LATER + Duration::from_secs(1), T0, &[]).await.unwrap();
-    assert_eq!(turn().await, LATER);
-    storage.signing_keys().hasten(tenant, "n", T0, T0, &[]).await.unwrap();
-    assert_eq!(turn().await, T0);
+    for (latest, expected) in [(LATER + Duration::from_secs(1), LATER), (T0, T0), (LATER, T0)] {
+        assert_eq!(storage.signing_keys().hasten(tenant, "n", latest, T0, &[]).await.unwrap(), Some(expected));
+        assert_eq!(turn().await, expected);
+    }
+}
+
+async fn a_key_whose_turn_has_come_is_announced_no_more(storage: Storage) {
+    let tenant = a_tenant(&storage, "one").await;
+    storage.signing_keys().insert(&key(tenant, "a", KeyState::Active)).await.unwrap();
+    storage.signing_keys().insert(&key(tenant, "n", KeyState::Next)).await.unwrap();
+    assert!(storage.signing_keys().promote(tenant, "n", LATER, T0, &[]).await.unwrap());
+
+    let announced = changed(tenant).about("n", "key_announced");
+    assert_eq!(storage.signing_keys().hasten(tenant, "n", T0, T0, &[announced]).await.unwrap(), None);
+
+    assert_eq!(storage.audit().page(tenant, None, 10).await.unwrap(), []);
 }
 
 async fn a_change_is_seen_by_whoever_asks_from_before_it(storage: Storage) {

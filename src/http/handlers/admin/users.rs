@@ -16,14 +16,13 @@ use crate::actors::accounts::{InviteOutcome, StartResetOutcome};
 use crate::actors::administration::people::{Details, Dossier, PeopleFilter, Person, Status};
 use crate::domain::account::Account;
 use crate::domain::contact::Contact;
-use crate::domain::device::DeviceKind;
 use crate::domain::ids::{AccountId, DeviceId, SessionId};
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
 use crate::http::desk::{Desk, Guarded as _, Visit};
-use crate::http::handlers::body;
+use crate::http::handlers::body::{self, DeviceView};
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -180,18 +179,6 @@ struct DetailsView {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct DeviceView {
-    #[schemars(with = "String")]
-    id: DeviceId,
-    /// `token` or `user_agent`.
-    #[schemars(with = "String")]
-    kind: DeviceKind,
-    user_agent: Option<String>,
-    created_at: String,
-    last_seen_at: String,
-}
-
-#[derive(Serialize, JsonSchema)]
 struct AttemptsView {
     /// The device; absent for everybody whose device is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,13 +201,7 @@ pub(super) const fn device_of(lane: Lane) -> Option<DeviceId> {
 
 impl From<Details> for DetailsView {
     fn from(details: Details) -> Self {
-        let devices = details.devices.into_iter().map(|device| DeviceView {
-            id: device.known.id,
-            kind: device.known.kind,
-            user_agent: device.label,
-            created_at: device.created_at.to_rfc3339(),
-            last_seen_at: device.last_seen_at.to_rfc3339(),
-        });
+        let devices = details.devices.into_iter().map(DeviceView::from);
         let attempts = details.counters.into_iter().map(|(lane, counter)| AttemptsView {
             device: device_of(lane),
             failures: counter.failures,
