@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinHandle;
 
 use crate::actors::administration::{Administration, Holder, master_key};
-use crate::app::{self, App, Keys, World};
+use crate::app::{self, App, Keys, StartError, World};
 use crate::clock::Clock;
 use crate::config::{Config, Overrides, Variables, keys};
 use crate::crypto::digest::{Digests, MasterKey};
@@ -223,13 +223,16 @@ async fn serve(config: &Config) -> Result<(), Stop> {
     let app = App::start(config, keys, world).await.map_err(Stop::failed)?;
     print(&banner(config, &app, root.as_deref()))?;
 
-    until_told_to_stop().await;
+    let ended = tokio::select! {
+        () = until_told_to_stop() => Ok(()),
+        () = app.outdated() => Err(Stop::failed(StartError::OtherMasterKey)),
+    };
     tracing::info!("stopping: finishing what is under way");
     tokio::select! {
         () = app.stop() => {}
         () = until_told_to_stop() => tracing::warn!("told twice: leaving at once"),
     }
-    Ok(())
+    ended
 }
 
 /// A root key made just now is shown on a terminal only; elsewhere its file is named.

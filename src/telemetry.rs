@@ -56,7 +56,7 @@ pub const MESSAGES_DEAD: &str = "guichet_messages_dead_total";
 /// its answer).
 pub const HTTP_REQUESTS: &str = "guichet_http_requests_total";
 /// Histogram: seconds from a request's headers to its answer or its client's leaving. Labels: `route`,
-/// `method`.
+/// `method`. Answers told from memory (token checks, certain refusals) are counted and not timed.
 pub const HTTP_REQUEST_SECONDS: &str = "guichet_http_request_seconds";
 /// Gauge: open connections, both listeners.
 pub const CONNECTIONS: &str = "guichet_connections";

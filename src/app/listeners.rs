@@ -98,7 +98,7 @@ fn requests(config: &Config) -> RequestLimits {
     RequestLimits {
         max_in_flight: http.max_in_flight.get(),
         request_timeout: http.request_timeout,
-        body: BodyLimits { bytes: http.body_limit_bytes.get(), time: http.body_timeout },
+        body: BodyLimits { bytes: http.body_limit_bytes.get(), time: http.body_timeout.min(http.request_timeout / 2) },
     }
 }
 

@@ -185,66 +185,92 @@ impl App {
             return Err(StartError::OtherMasterKey);
         }
 
-        // No request may find the tenants missing; where they are reached is known only once bound.
-        let url = config.http.platform_url(config.http.listen);
-        let directory = TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug(), url);
-        directory.load().await?;
-        let administration = Administration::new(Parts {
-            storage: stores.storage.clone(),
-            source: directory.clone(),
-            maker: actors.maker.clone(),
-            templates: Templates::new()?,
-            auditor: actors.auditor.clone(),
-            keyring: actors.keyring.clone(),
-            clock: world.clock.clone(),
-            entropy: world.entropy.clone(),
-            root_key: keys.root.clone(),
-        });
-        let inside = Inside {
-            readiness: Arc::clone(&readiness),
-            metrics: metrics.clone(),
-            accounts: actors.accounts.clone(),
-            revocations: actors.revocations.clone(),
-            clock: world.clock.clone(),
-            allow: config.admin.allow.clone(),
-            root_key: keys.root,
-        };
-        let people = People {
-            accounts: actors.accounts.clone(),
-            sessions: actors.sessions.clone(),
-            storage: stores.storage.clone(),
-            clock: world.clock.clone(),
-            birth: actors.sessions.birth,
-        };
-        let messages = Messages {
-            storage: stores.storage.clone(),
-            postman: actors.postman.clone(),
-            digests: Arc::clone(&actors.sessions.digests),
-            administration,
-        };
-        let desk = Desk::new(people, messages, actors.limits.clone(), Arc::new(inside), world.clock.clone());
-        let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
-        let platform_url = config.http.platform_url(listeners.public.address);
-        directory.move_to(platform_url.clone()).await?;
+        let entered = presence.clone();
+        let started = async {
+            // No request may find the tenants missing; where they are reached is known only once bound.
+            let url = config.http.platform_url(config.http.listen);
+            let directory =
+                TenantSource::new(stores.storage.clone(), tenants.clone(), config.tenants.default_slug(), url);
+            directory.load().await?;
+            let administration = Administration::new(Parts {
+                storage: stores.storage.clone(),
+                source: directory.clone(),
+                maker: actors.maker.clone(),
+                templates: Templates::new()?,
+                auditor: actors.auditor.clone(),
+                keyring: actors.keyring.clone(),
+                clock: world.clock.clone(),
+                entropy: world.entropy.clone(),
+                root_key: keys.root.clone(),
+            });
+            let inside = Inside {
+                readiness: Arc::clone(&readiness),
+                metrics: metrics.clone(),
+                accounts: actors.accounts.clone(),
+                revocations: actors.revocations.clone(),
+                clock: world.clock.clone(),
+                allow: config.admin.allow.clone(),
+                root_key: keys.root,
+            };
+            let people = People {
+                accounts: actors.accounts.clone(),
+                sessions: actors.sessions.clone(),
+                storage: stores.storage.clone(),
+                clock: world.clock.clone(),
+                birth: actors.sessions.birth,
+            };
+            let messages = Messages {
+                storage: stores.storage.clone(),
+                postman: actors.postman.clone(),
+                digests: Arc::clone(&actors.sessions.digests),
+                administration,
+            };
+            let desk = Desk::new(people, messages, actors.limits.clone(), Arc::new(inside), world.clock.clone());
+            let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
+            let platform_url = config.http.platform_url(listeners.public.address);
+            directory.move_to(platform_url.clone()).await?;
 
-        let services = Services {
-            clock: world.clock,
-            storage: stores.storage.clone(),
-            ephemeral: stores.ephemeral,
-            postman: actors.postman.clone(),
-            limits: actors.limits.clone(),
-            keyring: actors.keyring.clone(),
-            revocations: actors.revocations.clone(),
-            directory,
-            metrics,
-            readiness: Arc::clone(&readiness),
-            presence: presence.clone(),
+            let services = Services {
+                clock: world.clock,
+                storage: stores.storage.clone(),
+                ephemeral: stores.ephemeral,
+                postman: actors.postman.clone(),
+                limits: actors.limits.clone(),
+                keyring: actors.keyring.clone(),
+                revocations: actors.revocations.clone(),
+                directory,
+                metrics,
+                readiness: Arc::clone(&readiness),
+                presence: presence.clone(),
+            };
+            services.check().await;
+            services.start(&actors.tree, config.delivery.poll).await.map_err(internal)?;
+            let (public, admin) = (listeners.public.address, listeners.admin.address);
+            let (storage, drain) = (stores.storage, config.http.drain_timeout);
+            Ok(Self {
+                public,
+                admin,
+                platform_url,
+                listeners,
+                readiness,
+                actors,
+                storage,
+                presence,
+                drain,
+                _held: held,
+            })
         };
-        services.check().await;
-        services.start(&actors.tree, config.delivery.poll).await.map_err(internal)?;
-        let (public, admin) = (listeners.public.address, listeners.admin.address);
-        let (storage, drain) = (stores.storage, config.http.drain_timeout);
-        Ok(Self { public, admin, platform_url, listeners, readiness, actors, storage, presence, drain, _held: held })
+        let started: Result<Self, StartError> = started.await;
+        if let (Err(_), Some(presence)) = (&started, entered) {
+            // Nobody may wait for a node that never ran.
+            let _left = tokio::time::timeout(LAST_MOMENT, presence.leave()).await;
+        }
+        started
+    }
+
+    /// Ends when this node must not run any more: another master key is in force.
+    pub async fn outdated(&self) {
+        self.readiness.outdated.cancelled().await;
     }
 
     /// Stops in reverse order; ends within the drain deadline and a little more.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
 
 use crate::actors::accounts::Accounts;
 use crate::actors::keyring::Keyring;
@@ -69,7 +70,7 @@ pub(super) struct Readiness {
     pub(super) ephemeral: AtomicBool,
     pub(super) draining: AtomicBool,
     /// Another master key is in force: what is stored opens no more, and what is sealed here is lost.
-    pub(super) outdated: AtomicBool,
+    pub(super) outdated: CancellationToken,
 }
 
 /// This node, as a database that several can share knows of it.
@@ -92,9 +93,8 @@ impl Presence {
     async fn renew(&self) -> Result<(), StorageError> {
         let is_in_force = self.storage.nodes().renew(self.node, &self.fingerprint, PRESENCE).await?;
         if !is_in_force {
-            tracing::error!("another master key is in force: start this node anew with that one");
+            self.readiness.outdated.cancel();
         }
-        self.readiness.outdated.store(!is_in_force, Ordering::SeqCst);
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl health::Health for Inside {
             (self.readiness.storage.load(Ordering::SeqCst), "storage"),
             (self.readiness.ephemeral.load(Ordering::SeqCst), "ephemeral"),
             (!self.readiness.draining.load(Ordering::SeqCst), "draining"),
-            (!self.readiness.outdated.load(Ordering::SeqCst), "master_key"),
+            (!self.readiness.outdated.is_cancelled(), "master_key"),
         ];
         parts.into_iter().filter(|(good, _)| !good).map(|(_, part)| part).collect()
     }

@@ -63,8 +63,8 @@ impl SmsProvider {
         }
     }
 
-    /// What no message through it could say. To be asked before it is saved: one that stands already
-    /// may be a hook that wants to hear of messages and no more.
+    /// What no message through it could say. To be asked before it is saved or offered: one that a tenant
+    /// saved before goes on as it is.
     #[must_use]
     pub fn lacks(&self) -> Option<InvalidSettings> {
         match self {

@@ -188,11 +188,11 @@ impl RedisStore {
         self.key(tenant, &whose(subject), "attempts")
     }
 
-    /// All limits of a tenant stand in one slot, so that one script asks several.
     fn mails_key(&self, tenant: TenantId, mail: &MailCount<'_>) -> String {
         self.key(tenant, &hex(&mail.contact), &format!("mails:{}", mail.class))
     }
 
+    /// All limits of a tenant stand in one slot, so that one script asks several.
     fn limit_key(&self, tenant: TenantId, check: &LimitCheck) -> String {
         self.key(tenant, "limits", &format!("{}:{}", check.name, check.subject))
     }

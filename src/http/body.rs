@@ -155,7 +155,7 @@ where
 const MISSING: &str = "missing";
 
 /// Reads a JSON object; members unknown to `T` are ignored unless `T` refuses them, and of a member
-/// sent twice the last counts. Of members that are missing every one is named.
+/// sent twice the last counts. Texts that are missing are all named, up to the first other member that is.
 ///
 /// # Errors
 /// `invalid_json` if it is no JSON, `validation` if it is no `T`.

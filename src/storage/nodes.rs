@@ -64,17 +64,21 @@ pub struct Nodes<'a> {
 
 impl Nodes<'_> {
     /// A node starts: it counts as running until the lease ends or is renewed. `false` if the master key
-    /// of this fingerprint is not in force any more: it must not run.
+    /// of this fingerprint is not in force any more: it must not run, and does not count.
     pub async fn enter(&self, node: NodeId, fingerprint: &str, lease: Duration) -> Result<bool, StorageError> {
         execute!(self.db.write(), self.db.pick(FORGET))?;
-        self.renew(node, fingerprint, lease).await
+        let may_run = self.renew(node, fingerprint, lease).await?;
+        if !may_run {
+            self.leave(node).await?;
+        }
+        Ok(may_run)
     }
 
     /// It still runs; the answer is the same.
     pub async fn renew(&self, node: NodeId, fingerprint: &str, lease: Duration) -> Result<bool, StorageError> {
         execute!(self.db.write(), self.db.pick(RENEW), name(node), millis(lease))?;
         let kept = fetch_optional!(self.db.write(), (String,), self.db.pick(KEY_IN_FORCE), MASTER_KEY)?;
-        Ok(kept.is_some_and(|(kept,)| kept == fingerprint))
+        Ok(kept.is_none_or(|(kept,)| kept == fingerprint))
     }
 
     /// It stops.

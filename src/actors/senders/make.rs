@@ -172,7 +172,7 @@ impl Maker {
         sender.map(|sender| Arc::new(sender) as Arc<dyn Sender>).map_err(Unfit::from)
     }
 
-    /// A provider about to be saved, as one sender: it must say what it is given, too.
+    /// A provider about to be saved or offered, as one sender: it must say what it is given, too.
     fn complete_sms(&self, tenant: TenantId, sender: &SmsSender, timeout: Duration) -> Result<Arc<dyn Sender>, Unfit> {
         let made = self.sms(tenant, sender, timeout, None)?;
         match self.provider(tenant, sender)?.lacks() {

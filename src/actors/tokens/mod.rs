@@ -74,8 +74,16 @@ impl Tokens {
             return None;
         }
         let keys = self.0.keyring.cached(tenant.id())?;
+        let genuine = self.known(tenant, keys.generation, token)?;
+        Some(self.judge(tenant, genuine, needs, now))
+    }
+
+    /// A token whose signature was checked with the keys that are in force, and that names its tenant as
+    /// that is named now.
+    fn known(&self, tenant: &TenantContext, generation: u64, token: &[u8]) -> Option<Arc<Genuine>> {
         let genuine = self.0.verified.find(&Name::new(tenant.id(), token))?;
-        (genuine.generation == keys.generation).then(|| self.judge(tenant, genuine, needs, now))
+        let is_named_so = genuine.claims.tid == **tenant.slug() && genuine.claims.iss == tenant.issuer();
+        (genuine.generation == generation && is_named_so).then_some(genuine)
     }
 
     /// The verdict on a token.
@@ -103,8 +111,7 @@ impl Tokens {
     /// storage about that anyway.
     pub(super) async fn genuine(&self, tenant: &TenantContext, token: &str) -> Result<Option<Arc<Genuine>>, Failure> {
         let keys = self.0.keyring.of(tenant).await?;
-        let known = self.0.verified.find(&Name::new(tenant.id(), token.as_bytes()));
-        let genuine = match known.filter(|genuine| genuine.generation == keys.generation) {
+        let genuine = match self.known(tenant, keys.generation, token.as_bytes()) {
             Some(genuine) => Some(genuine),
             None => self.verify(tenant, token).await?,
         };

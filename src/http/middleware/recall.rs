@@ -7,7 +7,8 @@
 //!          └─► whatever is left, and whatever is not that simple ─► the usual way
 //! ```
 //!
-//! A route recalls its one common answer whole: nobody has a last word on it.
+//! A route recalls its one common answer whole: nobody has a last word on it. Such answers are counted, not
+//! timed: a clock would cost as much as they do.
 
 use std::net::SocketAddr;
 

@@ -69,12 +69,7 @@ fn values_that_contradict_their_section() {
             "[http]\nadmin_listen = \"127.0.0.1:3000\"",
             "http.admin_listen: 127.0.0.1:3000 is the public listener's address",
         ),
-        ("[http]\nbody_timeout = \"10s\"", "http.body_timeout: must be shorter than http.request_timeout"),
-        (
-            "[http]\nrequest_timeout = \"5s\"",
-            "actors.ask_timeout: must be shorter than http.request_timeout\n\
-          http.body_timeout: must be shorter than http.request_timeout",
-        ),
+        ("[http]\nrequest_timeout = \"5s\"", "actors.ask_timeout: must be shorter than http.request_timeout"),
         ("[http]\nhead_limit_bytes = 100", "http.head_limit_bytes: must be at least 8192"),
         (
             "[http]\npublic_url = \"https://example.com/login\"",

@@ -56,7 +56,6 @@ fn short_deadlines(_node: usize, settings: Settings) -> Settings {
         .with("GUICHET__DATABASE__ACQUIRE_TIMEOUT", "2s")
         .with("GUICHET__CRYPTO__HASH_MAX_WAIT", "2s")
         .with("GUICHET__ACTORS__ASK_TIMEOUT", "3s")
-        .with("GUICHET__HTTP__BODY_TIMEOUT", "3s")
         .with("GUICHET__HTTP__REQUEST_TIMEOUT", "4s")
 }
 

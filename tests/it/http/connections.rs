@@ -262,18 +262,35 @@ async fn whole_refusal(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&received).into_owned()
 }
 
+/// What is refused in the usual way, and from memory.
+const REFUSED: [(&str, &str); 2] = [("/nowhere", "HTTP/1.1 404"), ("/over", "HTTP/1.1 429")];
+
 #[tokio::test]
 async fn a_refusal_that_is_quicker_than_its_body_costs_nobody_the_connection() {
     let server = TestServer::patient().await;
     let mut stream = server.connect().await;
 
-    for _ in 0..3 {
-        stream.write_all(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+    for (path, status) in REFUSED.into_iter().cycle().take(6) {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
         // Longer than any refusal takes: a server that does not wait for the body has closed by then.
         tokio::time::sleep(Duration::from_millis(30)).await;
         stream.write_all(b"body").await.unwrap();
         let refusal = whole_refusal(&mut stream).await;
-        assert!(refusal.starts_with("HTTP/1.1 404") && !refusal.contains("connection: close"), "{refusal}");
+        assert!(refusal.starts_with(status) && !refusal.contains("connection: close"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_in_one_piece_with_its_body_keeps_the_connection() {
+    let server = TestServer::patient().await;
+    let mut stream = server.connect().await;
+
+    for (path, status) in REFUSED.into_iter().cycle().take(6) {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let refusal = whole_refusal(&mut stream).await;
+        assert!(refusal.starts_with(status) && !refusal.contains("connection: close"), "{refusal}");
     }
 }
 
@@ -288,13 +305,26 @@ async fn a_client_that_asks_before_it_sends_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_known_refusal_keeps_nobody_who_asks_before_it_sends_waiting() {
+    let server = TestServer::patient().await;
+
+    let head = "POST /over HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let received = server.raw(head).await;
+
+    // Not from memory, so the toy's limits are asked, which let it pass; its body is never asked for.
+    assert!(received.starts_with("HTTP/1.1 200") && received.contains("connection: close"), "{received}");
+}
+
+#[tokio::test]
 async fn a_refusal_does_not_wait_for_a_body_that_never_comes() {
     let server = TestServer::patient().await;
     let started = Instant::now();
 
-    let received = server.raw("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
+    for (path, status) in REFUSED {
+        let received = server.raw(&format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")).await;
+        assert!(received.starts_with(status) && received.contains("connection: close"), "{received}");
+    }
 
-    assert!(received.starts_with("HTTP/1.1 404") && received.contains("connection: close"), "{received}");
     assert!(started.elapsed() < patient().1.body.time, "as long as a body that is wanted");
 }
 

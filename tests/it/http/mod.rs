@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use guichet::clock::Clock;
+use guichet::domain::limits::LimitName;
 use guichet::entropy::Entropy;
 use guichet::http::middleware::{CrossOrigin, FrontEnd, Hooks, RequestLimits, Surroundings};
 use guichet::http::peer::{ForwardedHeader, TrustedProxies};
 use guichet::http::problem::{Problem, ProblemCode};
 use guichet::http::reply::Reply;
-use guichet::http::request::Request;
+use guichet::http::request::{Head, Request};
 use guichet::http::router::{Answer, Router, Routes};
 use guichet::http::server::{self, Listening, ServerLimits};
 use serde::Deserialize;
@@ -47,6 +48,10 @@ impl Hooks for ToyHooks {
         Ok(())
     }
 
+    fn known_refusal(&self, _head: &Head<'_>, _limits: &'static [LimitName]) -> Option<Problem> {
+        Some(Problem::too_soon(Duration::from_secs(7)))
+    }
+
     fn cross_origin(&self, asked: &CrossOrigin, headers: &mut HeaderMap) {
         headers.insert("access-control-allow-origin", asked.origin.clone());
     }
@@ -66,6 +71,8 @@ fn routes() -> Routes<Toy> {
             let body: EchoBody = request.json().await?;
             Ok(Reply::json(StatusCode::OK, &json!({ "length": body.code.len() })))
         })
+        .route(Method::POST, "/over", |_, _| async move { Ok(Reply::empty(StatusCode::OK)) })
+        .limited(&[LimitName::LoginClient])
         .route(Method::GET, "/wait", wait)
         .route(Method::GET, "/left-alone", wait)
         .route(Method::GET, "/panic", |_, _| async move { panic!("the toy handler breaks") })

@@ -103,6 +103,8 @@ async fn an_app_states_whom_it_asks_for_with_its_credential_and_not_without(gate
     // The peer's own bucket, which asking until the app was known has already taken from.
     let guessed = passed(&gateway, 150, with(format!("{id}:another secret"))).await;
     assert!((40..75).contains(&guessed), "{guessed} passed");
+    // The peer is refused from memory now, and whom an app speaks for is not.
+    assert_eq!(passed(&gateway, 20, with(right.clone())).await, 20);
     let stranger = AppId::random([9; 16]);
     assert!(passed(&gateway, 40, with(format!("{stranger}:the app's secret"))).await < 15, "still the same peer");
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::flows::{AWA, HOME, NEW_PASSWORD, PASSWORD, Tokens, a_person, log_in, minutes, refresh, seconds, sign_in};
 use crate::harness::client::{Answer, Door};
-use crate::harness::gateway::{Gateway, PUBLIC_URL, on_every_back_end};
+use crate::harness::gateway::{Gateway, PUBLIC_URL, ROOT_KEY, on_every_back_end};
 use crate::routes::tokens::claims;
 
 on_every_back_end!(
@@ -15,6 +15,7 @@ on_every_back_end!(
     a_scope_that_was_not_given_is_403,
     strict_mode_knows_three_statuses,
     another_tenants_token_is_refused_whatever_headers_say,
+    a_token_of_before_its_tenant_was_renamed_is_worth_nothing,
     a_preflight_passes_only_where_the_gateway_says_so,
     however_a_session_ends_its_token_is_refused_at_once,
     a_token_seen_before_is_still_judged_every_time,
@@ -102,6 +103,18 @@ async fn an_audience_narrows(gateway: Gateway) {
     ask(door, &format!("?audience={own}/"), &token).await.refused(401, "invalid_token");
     // What a client may append to a gateway's fixed address does not count.
     ask(door, &format!("?audience=https://other.example&audience={own}"), &token).await.refused(401, "invalid_token");
+}
+
+async fn a_token_of_before_its_tenant_was_renamed_is_worth_nothing(gateway: Gateway) {
+    let token = a_person_signed_in(gateway.other()).await.access;
+    ask_twice(gateway.other(), "", &token).await.expect(200);
+
+    let renamed = json!({"slug": "renamed"});
+    gateway.admin().patch("/tenants/other", &renamed).bearer(ROOT_KEY).await.expect(200);
+
+    let door = gateway.door("/t/renamed");
+    names_nobody(&ask_twice(door, "", &token).await.refused(401, "invalid_token"));
+    door.get("/api/auth/sessions").bearer(&token).await.refused(401, "invalid_token");
 }
 
 async fn a_scope_that_was_not_given_is_403(gateway: Gateway) {
