@@ -28,8 +28,8 @@ impl<S: Send + Sync + 'static> Inner<S> {
         let Found::Route(route, _) = self.router.find(request.method(), split_tenant(request.uri().path()).1) else {
             return None;
         };
-        // CORS must be decided on, and a client that waits to be asked for its body be told.
-        if request.headers().contains_key(ORIGIN) || request.headers().contains_key(EXPECT) {
+        // CORS must be decided on.
+        if request.headers().contains_key(ORIGIN) {
             return None;
         }
         let reply = match route.recall {
@@ -52,10 +52,11 @@ impl<S: Send + Sync + 'static> Inner<S> {
     }
 
     fn known_refusal(&self, route: &Route<S>, peer: SocketAddr, request: &http::Request<Incoming>) -> Option<Reply> {
-        if route.limits.is_empty() {
+        let headers: &HeaderMap = request.headers();
+        // A client that waits to be asked for its body must be told.
+        if route.limits.is_empty() || headers.contains_key(EXPECT) {
             return None;
         }
-        let headers: &HeaderMap = request.headers();
         let head = Head { uri: request.uri(), headers, origin: self.proxies.origin(peer, headers) };
         let problem = self.hooks.known_refusal(&head, route.limits)?;
         let id: RequestId = self.ids.of(headers, head.origin);
