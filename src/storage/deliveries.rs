@@ -288,6 +288,8 @@ impl Deliveries<'_> {
         let text = tx.pick(HOLD);
         let Some((known,)) = fetch_optional!(tx.on(), (String,), text, tenant, id)? else { return Ok(None) };
         if !state(&known)?.yields_to(receipt.state) {
+            // Nothing has changed; dropped, it would hold the rows a little longer.
+            tx.commit().await?;
             return Ok(Some(Noted::Ignored));
         }
         let (news, now) = (receipt.state.as_str(), now.as_millis());
