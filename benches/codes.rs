@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use guichet::clock::Clock;
 use guichet::crypto::digest::token_digest;
-use guichet::domain::budget::{RECIPIENT_PER_DAY, Spend};
+use guichet::domain::budget::{BudgetMode, RECIPIENT_PER_DAY, Spend};
 use guichet::domain::contact::{Contact, PhoneNumber};
 use guichet::domain::delivery::DeliveryState;
 use guichet::domain::ids::{AccountId, ChallengeId, DeliveryId, MessageId, NodeId, OperationId, TenantId};
@@ -87,7 +87,8 @@ impl Bare {
     async fn open(stores: &Stores) -> Self {
         let storage = stores.open_storage().await;
         let tenant = storage.tenants().find_by_slug("default").await.unwrap().unwrap().id;
-        let policy = Policy::of(Profile::Classic);
+        let mut policy = Policy::of(Profile::Classic);
+        policy.sms.budget.mode = BudgetMode::Record;
         let rules = CodeRules::of(&policy, CodePurpose::PhoneSignIn);
         let redis = stores.open_redis().await.unwrap();
         Self { redis, storage, tenant, policy, rules, entropy: Entropy::system(), clock: Clock::system() }

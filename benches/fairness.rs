@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use support::figures::{median, quantile};
 use support::gateway::{Gateway, Stores, http};
@@ -29,6 +30,9 @@ const HALF: Duration = Duration::from_secs(4);
 /// its token checks in a second.
 const SHARE: f64 = 0.2;
 const CHECKS: f64 = 200.0;
+
+/// The neighbour's people.
+const PEOPLE: u32 = 16;
 
 /// Connections that find out what can be hashed, and that flood: more than may wait for a hash.
 const FEW: u32 = 8;
@@ -68,9 +72,10 @@ async fn main() {
     }
 }
 
-/// Somebody of the tenant that is not flooded.
+/// The tenant that is not flooded.
 struct Neighbour {
-    log_in: Target,
+    /// Of one person each: log-ins of one wait for one another.
+    log_ins: Vec<Target>,
     check: Target,
     /// Log-ins in a second.
     pace: f64,
@@ -86,8 +91,8 @@ impl Neighbour {
     async fn of(gateway: &Gateway, pace: f64) -> Self {
         let http = http("bench");
         let mut logging_in = Vec::new();
-        // Two people: so many log-ins end the sessions that began before them.
-        for email in ["awa@example.com", "moussa@example.com"] {
+        for n in 0..=PEOPLE {
+            let email = &format!("person{n}@example.com");
             let person = people::register_email(gateway, &http, "", email).await;
             people::prove_email(gateway, &http, email).await;
             let body = json!({ "email": email, "password": PASSWORD }).to_string();
@@ -98,19 +103,27 @@ impl Neighbour {
                 body.len()
             ));
         }
+        // One who does not log in again: so many log-ins end the sessions that began before them.
+        let signed_in = logging_in.pop().unwrap();
         let mut line = Line::open(gateway.address()).await;
-        assert_eq!(line.ask(logging_in[1].as_bytes()).await, 200);
+        assert_eq!(line.ask(signed_in.as_bytes()).await, 200);
         let signed_in: Value = serde_json::from_slice(line.body()).unwrap();
         let token = signed_in["token"].as_str().unwrap();
         let check = format!("GET /forward-auth HTTP/1.1\r\nHost: guichet\r\nAuthorization: Bearer {token}\r\n\r\n");
         let target =
             |request: &str| Target { address: gateway.address(), request: request.as_bytes().into(), status: 200 };
-        Self { log_in: target(&logging_in[0]), check: target(&check), pace }
+        Self { log_ins: logging_in.iter().map(|request| target(request)).collect(), check: target(&check), pace }
     }
 
     async fn p99s(&self) -> P99s {
-        let asked = tokio::join!(open_loop(&self.log_in, 4, self.pace, HALF), open_loop(&self.check, 4, CHECKS, HALF));
-        P99s { log_in: quantile(&asked.0, 0.99) / 1e3, check: quantile(&asked.1, 0.99) / 1e3 }
+        let gap = Duration::from_secs_f64(1.0 / self.pace);
+        let one_by_one = self.log_ins.iter().zip(0..).map(async |(target, n)| {
+            tokio::time::sleep(gap * n).await;
+            open_loop(target, 1, self.pace / f64::from(PEOPLE), HALF).await
+        });
+        let log_ins = join_all(one_by_one);
+        let (log_ins, checks) = tokio::join!(log_ins, open_loop(&self.check, 4, CHECKS, HALF));
+        P99s { log_in: quantile(&log_ins.concat(), 0.99) / 1e3, check: quantile(&checks, 0.99) / 1e3 }
     }
 }
 

@@ -1,13 +1,22 @@
 //! The waiting line of the hasher: bounded, and fair between tenants.
 //!
-//! Tenants take turns, so a flood of log-ins at one of them costs the others at most one turn
-//! each round. Within a tenant, clients with a known device go first. When the line is full, the
-//! newcomer is refused if its tenant already holds the longest share; otherwise the longest
-//! share gives up its newest job (longest-queue drop), so no tenant can occupy the line.
+//! Tenants take turns (start-time fair queueing, Goyal et al. 1996): each job takes its tenant's next
+//! turn, and the lowest turn goes first. A tenant that took few of late may take up to four in a
+//! row, so that beside a flood at another its jobs wait for a thread and for little else; one that
+//! asks for more than its share waits for the others. Within a tenant, clients with a known device go
+//! first. When the line is full, the newcomer is refused if its tenant already holds the longest share;
+//! otherwise the longest share gives up its newest job (longest-queue drop), so no tenant can occupy
+//! the line.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::domain::ids::TenantId;
+
+/// Turns by which a tenant that took none may lag behind the others, and catch up at once.
+const CREDIT: u64 = 4;
+
+/// Tenants without work that are remembered before anybody looks which may be forgotten.
+const MOST_IDLE: usize = 64;
 
 /// Who goes first within a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +32,27 @@ pub enum Priority {
 pub struct FairQueue<J> {
     capacity: usize,
     len: usize,
+    /// Of tenants with work, and of those whose last turn still counts.
     shares: HashMap<TenantId, Share<J>>,
-    /// Tenants with work, in the order of their turns.
-    turns: VecDeque<TenantId>,
+    /// Tenants with work by their next turn; of the same turn, whoever came first.
+    turns: BTreeSet<(u64, u64, TenantId)>,
+    /// The highest turn taken.
+    now: u64,
+    /// How many came into `turns`.
+    comers: u64,
 }
 
 #[derive(Debug)]
 struct Share<J> {
     known: VecDeque<J>,
     strangers: VecDeque<J>,
+    next_turn: u64,
+}
+
+impl<J> Default for Share<J> {
+    fn default() -> Self {
+        Self { known: VecDeque::new(), strangers: VecDeque::new(), next_turn: 0 }
+    }
 }
 
 impl<J> Share<J> {
@@ -52,7 +73,7 @@ impl<J> FairQueue<J> {
     /// An empty line of at most `capacity` jobs.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, len: 0, shares: HashMap::new(), turns: VecDeque::new() }
+        Self { capacity, len: 0, shares: HashMap::new(), turns: BTreeSet::new(), now: 0, comers: 0 }
     }
 
     /// How many jobs wait.
@@ -78,10 +99,12 @@ impl<J> FairQueue<J> {
                 None => return Some(job),
             }
         };
-        let share = self.shares.entry(tenant).or_insert_with(|| {
-            self.turns.push_back(tenant);
-            Share { known: VecDeque::new(), strangers: VecDeque::new() }
-        });
+        let share = self.shares.entry(tenant).or_default();
+        if share.len() == 0 {
+            share.next_turn = share.next_turn.max(self.now.saturating_sub(CREDIT));
+            self.turns.insert((share.next_turn, self.comers, tenant));
+            self.comers += 1;
+        }
         match priority {
             Priority::KnownDevice => share.known.push_back(job),
             Priority::Stranger => share.strangers.push_back(job),
@@ -92,16 +115,28 @@ impl<J> FairQueue<J> {
 
     /// The next job: one of the tenant whose turn it is.
     pub fn pop(&mut self) -> Option<J> {
-        let tenant = self.turns.pop_front()?;
+        let (turn, _, tenant) = self.turns.pop_first()?;
         let share = self.shares.get_mut(&tenant)?;
         let job = share.pop_first();
-        if share.len() == 0 {
-            self.shares.remove(&tenant);
-        } else {
-            self.turns.push_back(tenant);
+        share.next_turn = turn + 1;
+        if share.len() > 0 {
+            self.turns.insert((share.next_turn, self.comers, tenant));
+            self.comers += 1;
         }
+        self.now = self.now.max(turn);
         self.len -= usize::from(job.is_some());
+        self.forget_idle();
         job
+    }
+
+    /// Lets go of tenants without work whose turns count no more; with nobody waiting, of all.
+    fn forget_idle(&mut self) {
+        if self.turns.is_empty() {
+            self.shares.clear();
+        } else if self.shares.len() > 2 * self.turns.len() + MOST_IDLE {
+            let counts = self.now.saturating_sub(CREDIT);
+            self.shares.retain(|_, share| share.len() > 0 || share.next_turn > counts);
+        }
     }
 
     /// The tenant with the longest share, if that is longer than `tenant`'s would become.
@@ -137,6 +172,47 @@ mod tests {
         let served: Vec<_> = (0..2).filter_map(|_| queue.pop()).map(|(who, _)| who).collect();
 
         assert!(served.contains(&"quiet"), "{served:?}");
+    }
+
+    #[test]
+    fn a_tenant_that_took_few_turns_goes_before_a_flood_and_does_not_become_one() {
+        let mut queue = FairQueue::new(100);
+        for _ in 0..50 {
+            queue.push(tenant(1), Priority::Stranger, "flood");
+        }
+        let served = |queue: &mut FairQueue<&'static str>, n| -> String {
+            (0..n).filter_map(|_| queue.pop()).map(|who| &who[..1]).collect()
+        };
+        assert_eq!(served(&mut queue, 10), "ffffffffff");
+
+        for _ in 0..10 {
+            queue.push(tenant(2), Priority::Stranger, "quiet");
+        }
+
+        assert_eq!(served(&mut queue, 13), "qqqqqfqfqfqfq");
+        // One after another is no way around it.
+        for _ in 0..3 {
+            assert_eq!(served(&mut queue, 2), "fq");
+            queue.push(tenant(2), Priority::Stranger, "quiet");
+        }
+    }
+
+    #[test]
+    fn tenants_that_are_gone_are_forgotten_also_while_others_wait() {
+        let mut queue = FairQueue::new(10_000);
+        for _ in 0..5_000 {
+            queue.push(tenant(1), Priority::Stranger, 0);
+        }
+        for n in 0..1_000_u16 {
+            let [high, low] = n.to_be_bytes();
+            let passing = TenantId::random([high, low, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+            queue.push(passing, Priority::Stranger, 1);
+            let _served = (queue.pop(), queue.pop());
+        }
+
+        assert!(queue.shares.len() < 2 * MOST_IDLE, "{}", queue.shares.len());
+        while queue.pop().is_some() {}
+        assert!(queue.shares.is_empty());
     }
 
     #[test]
