@@ -160,8 +160,7 @@ pub fn tenant(request: &Request) -> Result<TenantContext, Problem> {
 /// device token, known or not.
 #[must_use]
 pub fn client(request: &Request, tenant: &TenantContext) -> Client {
-    // A proxy that names no client must not make one client of everybody behind it.
-    let address = Some(request.client()).filter(|client| !client.is_proxy());
+    let address = request.client().named();
     let token = request.header(&X_DEVICE_ID).or_else(|| request.cookie(&device_cookie(tenant)));
     Client {
         address_key: address.as_ref().map(super::peer::ClientAddress::key),

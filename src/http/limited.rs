@@ -77,7 +77,7 @@ pub(super) async fn admit(
     names: &'static [LimitName],
 ) -> Result<HeaderMap, Problem> {
     let tenant = gate::tenant(request)?;
-    let client = Some(request.client()).filter(|client| !client.is_proxy());
+    let client = request.client().named();
     let app = request.extension::<AppOfRequest>().map(|app| app.0);
     decide(limits, &tenant, names, &Caller { client: client.map(|client| client.ip()), app }).await
 }
@@ -90,7 +90,7 @@ pub(super) fn known_refusal(
     head: &Head<'_>,
     names: &'static [LimitName],
 ) -> Option<Problem> {
-    let client = Some(head.origin.client).filter(|client| !client.is_proxy() && credential(head).is_none())?;
+    let client = head.origin.client.named().filter(|_| credential(head).is_none())?;
     let caller = Caller { client: Some(client.ip()), app: None };
     limits.known_refusal(tenant, names, &caller).map(|refusal| too_soon(&refusal))
 }

@@ -170,6 +170,11 @@ impl ClientAddress {
         self.is_proxy
     }
 
+    /// The client, if one was named: a proxy that names none must not make one client of everybody behind it.
+    pub fn named(self) -> Option<Self> {
+        (!self.is_proxy).then_some(self)
+    }
+
     /// What limits count by: an IPv4 address, or an IPv6 /64, which is one subscriber's network.
     pub fn key(&self) -> String {
         match self.address {
