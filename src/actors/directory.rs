@@ -8,20 +8,21 @@
 //!     └──── refused (the actor is draining): wait for its end, forget it, start again at 1
 //! ```
 //!
-//! An idle actor closes its own mailbox with `drain`, which atomically hands every later message
-//! back to its sender; the sender waits for the old actor's end before it starts a new one. So
-//! no message is lost, none is handled twice, and two generations never overlap (the
+//! An actor that is asked to leave closes its own mailbox with `drain`, which atomically hands every
+//! later message back to its sender; the sender waits for the old actor's end before it starts a new
+//! one. So no message is lost, none is handled twice, and two generations never overlap (the
 //! stress test in `tests/it/actors` fires a million messages at it). Actors keep nothing
 //! unwritten, so letting one go stores nothing.
 //!
-//! At the cap the longest idle actor is let go and nobody is refused. Shadows (stand-ins for
-//! unknown identifiers) are few and fixed, and do not count.
+//! The idle ones are asked by [`Directory::passivate`], from time to time and for all: a timer of its own
+//! would cost each actor half a kilobyte. At the cap the longest idle actor is let go and nobody is
+//! refused. Shadows (stand-ins for unknown identifiers) are few and fixed, and do not count.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -54,12 +55,6 @@ pub enum Who {
     Shadow(u32),
 }
 
-impl AccountKey {
-    const fn counts(&self) -> bool {
-        matches!(self.who, Who::Account(_))
-    }
-}
-
 /// What an actor does with a command; the same object serves all actors, which have no state.
 pub trait Resident: Send + Sync + 'static {
     /// One request with its reply port.
@@ -76,7 +71,7 @@ pub struct Bounds {
     pub mailbox: u32,
     /// Actors that may be resident at once, shadows apart.
     pub residents: NonZeroUsize,
-    /// How long an actor stays without work.
+    /// How long an actor stays after it was last handed something.
     pub idle: Duration,
 }
 
@@ -91,8 +86,7 @@ impl<R: Resident> Clone for Directory<R> {
 
 struct Inner<R: Resident> {
     slots: DashMap<AccountKey, Slot<R>>,
-    /// Least recently used first. Only its order matters, so a poisoned lock is still good.
-    recency: Mutex<LruCache<AccountKey, ()>>,
+    recency: Mutex<Recency>,
     supervisors: Vec<ActorCell>,
     resident: R,
     bounds: Bounds,
@@ -103,6 +97,36 @@ struct Slot<R: Resident> {
     waiting: Arc<AtomicU32>,
 }
 
+/// When each actor was last handed something, longest ago first. Every actor's key is here; one that is
+/// here without an actor costs nothing, so a poisoned lock is still good.
+struct Recency {
+    accounts: LruCache<AccountKey, Instant>,
+    shadows: LruCache<AccountKey, Instant>,
+}
+
+impl Recency {
+    fn of(&mut self, who: Who) -> &mut LruCache<AccountKey, Instant> {
+        match who {
+            Who::Account(_) => &mut self.accounts,
+            Who::Shadow(_) => &mut self.shadows,
+        }
+    }
+
+    /// Takes out whom nobody has asked for anything since `then`, at most `most` of them.
+    fn take_idle(&mut self, then: Instant, most: usize) -> Vec<AccountKey> {
+        let mut idle = Vec::new();
+        for of_kind in [&mut self.accounts, &mut self.shadows] {
+            while idle.len() < most
+                && let Some((&key, _)) = of_kind.peek_lru().filter(|(_, last)| **last <= then)
+            {
+                of_kind.pop_lru();
+                idle.push(key);
+            }
+        }
+        idle
+    }
+}
+
 impl<R: Resident> Clone for Slot<R> {
     fn clone(&self) -> Self {
         Self { actor: self.actor.clone(), waiting: Arc::clone(&self.waiting) }
@@ -111,7 +135,6 @@ impl<R: Resident> Clone for Slot<R> {
 
 enum Mail<C> {
     Command(C, Ticket),
-    IdleCheck,
     LeaveNow,
 }
 
@@ -136,7 +159,7 @@ impl<R: Resident> Directory<R> {
     /// An empty directory whose actors are linked to `supervisors` by key hash.
     #[must_use]
     pub fn new(resident: R, bounds: Bounds, supervisors: Vec<ActorCell>) -> Self {
-        let recency = Mutex::new(LruCache::unbounded());
+        let recency = Mutex::new(Recency { accounts: LruCache::unbounded(), shadows: LruCache::unbounded() });
         Self(Arc::new(Inner { slots: DashMap::new(), recency, supervisors, resident, bounds }))
     }
 
@@ -173,6 +196,28 @@ impl<R: Resident> Directory<R> {
         }
     }
 
+    /// How often the idle are to be let go: a few times in the span that makes one idle.
+    #[must_use]
+    pub fn passivation_pause(&self) -> Duration {
+        (self.0.bounds.idle / 4).clamp(Duration::from_millis(1), Duration::from_secs(5))
+    }
+
+    /// Asks every actor that was handed nothing for as long as [`Bounds::idle`] to leave.
+    pub async fn passivate(&self) {
+        const AT_ONCE: usize = 1_000;
+        let Some(then) = Instant::now().checked_sub(self.0.bounds.idle) else { return };
+        loop {
+            let idle = self.0.recency().take_idle(then, AT_ONCE);
+            for key in &idle {
+                self.0.ask_to_leave(key);
+            }
+            if idle.len() < AT_ONCE {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Asks every actor to finish what it has and waits until all are gone or `deadline` is over.
     pub async fn drain(&self, deadline: Duration) {
         let actors: Vec<_> = self.0.slots.iter().map(|slot| slot.actor.clone()).collect();
@@ -195,9 +240,7 @@ impl<R: Resident> Directory<R> {
                 Entry::Vacant(vacant) => vacant.insert(self.start(key)?).clone(),
             },
         };
-        if key.counts() {
-            inner.used(key);
-        }
+        inner.used(key);
         Ok(slot)
     }
 
@@ -218,29 +261,42 @@ impl<R: Resident> Inner<R> {
         self.supervisors.get(hash.checked_rem(self.supervisors.len())?).cloned()
     }
 
+    fn recency(&self) -> MutexGuard<'_, Recency> {
+        self.recency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that `key` has work; at the cap, the actor idle for longest is asked to leave.
     fn used(&self, key: AccountKey) {
         let longest_idle = {
-            let mut recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
-            recency.put(key, ());
-            if recency.len() > self.bounds.residents.get() { recency.pop_lru() } else { None }
+            let mut recency = self.recency();
+            recency.of(key.who).put(key, Instant::now());
+            let is_over = recency.accounts.len() > self.bounds.residents.get();
+            if is_over { recency.accounts.pop_lru() } else { None }
         };
-        if let Some((key, ())) = longest_idle
-            && let Some(slot) = self.slots.get(&key)
-        {
+        if let Some((key, _)) = longest_idle {
+            self.ask_to_leave(&key);
+        }
+    }
+
+    fn ask_to_leave(&self, key: &AccountKey) {
+        if let Some(slot) = self.slots.get(key) {
             let _already_leaving = slot.actor.cast(Mail::LeaveNow);
         }
     }
 
     fn forget(&self, key: AccountKey, actor: &ActorRef<Mail<R::Command>>) {
-        let gone = self.slots.remove_if(&key, |_, slot| slot.actor.get_id() == actor.get_id());
-        if gone.is_some() && key.counts() {
-            self.recency.lock().unwrap_or_else(PoisonError::into_inner).pop(&key);
-        }
+        self.slots.remove_if(&key, |_, slot| {
+            let is_this = slot.actor.get_id() == actor.get_id();
+            if is_this {
+                // Before anybody can start the next one, who must not lose its own note.
+                self.recency().of(key.who).pop(&key);
+            }
+            is_this
+        });
     }
 }
 
-/// The actor of one account: a mailbox, an idle timer, and nothing to remember.
+/// The actor of one account: a mailbox, and nothing to remember.
 struct AccountActor<R: Resident> {
     key: AccountKey,
     directory: Arc<Inner<R>>,
@@ -248,20 +304,14 @@ struct AccountActor<R: Resident> {
 
 impl<R: Resident> Actor for AccountActor<R> {
     type Msg = Mail<R::Command>;
-    type State = Instant;
+    type State = ();
     type Arguments = ();
 
-    async fn pre_start(&self, me: ActorRef<Self::Msg>, (): ()) -> Result<Instant, ActorProcessingErr> {
-        me.send_after(self.directory.bounds.idle, || Mail::IdleCheck);
-        Ok(Instant::now())
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
     }
 
-    async fn handle(
-        &self,
-        me: ActorRef<Self::Msg>,
-        mail: Self::Msg,
-        last: &mut Instant,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, me: ActorRef<Self::Msg>, mail: Self::Msg, (): &mut ()) -> Result<(), ActorProcessingErr> {
         match mail {
             Mail::Command(command, _ticket) => {
                 // Boxed, or every idle actor's task would have the room of the largest story: 50 KB.
@@ -270,26 +320,17 @@ impl<R: Resident> Actor for AccountActor<R> {
                 if story.catch_unwind().await.is_err() {
                     tracing::error!("a request panicked in its account actor");
                 }
-                *last = Instant::now();
             }
-            Mail::IdleCheck => match self.directory.bounds.idle.checked_sub(last.elapsed()) {
-                Some(left) if !left.is_zero() => {
-                    me.send_after(left, || Mail::IdleCheck);
-                }
-                _ => leave(&me),
-            },
-            Mail::LeaveNow => leave(&me),
+            // Closes the mailbox; what was admitted is still handled.
+            Mail::LeaveNow => {
+                let _already_closed = me.drain();
+            }
         }
         Ok(()) // an `Err` here would end the actor; refusals travel in the reply
     }
 
-    async fn post_stop(&self, me: ActorRef<Self::Msg>, _: &mut Instant) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(&self, me: ActorRef<Self::Msg>, (): &mut ()) -> Result<(), ActorProcessingErr> {
         self.directory.forget(self.key, &me);
         Ok(())
     }
-}
-
-/// Closes the mailbox; what was admitted is still handled.
-fn leave<M: Send + 'static>(me: &ActorRef<M>) {
-    let _already_closed = me.drain();
 }

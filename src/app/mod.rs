@@ -234,6 +234,7 @@ impl App {
                 clock: world.clock,
                 storage: stores.storage.clone(),
                 ephemeral: stores.ephemeral,
+                accounts: actors.accounts.clone(),
                 postman: actors.postman.clone(),
                 limits: actors.limits.clone(),
                 keyring: actors.keyring.clone(),

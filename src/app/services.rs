@@ -148,6 +148,7 @@ pub(super) struct Services {
     pub(super) clock: Clock,
     pub(super) storage: Storage,
     pub(super) ephemeral: Arc<dyn EphemeralStore>,
+    pub(super) accounts: Accounts,
     pub(super) postman: Postman,
     pub(super) limits: Limits,
     pub(super) keyring: Keyring,
@@ -193,6 +194,15 @@ impl Services {
         ticker::every(supervisor, "key rotation", KEY_POLL, move || {
             let (keyring, tenants) = (keyring.clone(), tenants.clone());
             async move { keyring.rotate_due(&tenants).await }
+        })
+        .await?;
+        let actors = self.accounts.directory().clone();
+        ticker::every(supervisor, "passivation", actors.passivation_pause(), move || {
+            let actors = actors.clone();
+            async move {
+                actors.passivate().await;
+                Ok::<_, Infallible>(())
+            }
         })
         .await?;
         if let Some(presence) = self.presence.clone() {

@@ -310,6 +310,12 @@ impl Accounts {
         &self.deps.budget
     }
 
+    /// The actors.
+    #[must_use]
+    pub const fn directory(&self) -> &Directory<Stories> {
+        &self.directory
+    }
+
     /// Lets every actor finish what it has.
     pub async fn drain(&self, deadline: Duration) {
         self.directory.drain(deadline).await;

@@ -92,6 +92,25 @@ async fn shadows_do_not_count_in_the_cap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_handed_nothing_for_the_idle_time_leaves_and_nobody_else() {
+    for (idle, stay) in [(LONG, 20), (Duration::ZERO, 0)] {
+        let (accounts, tree) = directory(Obedient::new(), bounds(8, 100, idle)).await;
+        for n in 0..10 {
+            tell(&accounts, account(n), Order::Echo).await.unwrap();
+            tell(&accounts, shadow(n), Order::Echo).await.unwrap();
+        }
+
+        accounts.passivate().await;
+
+        until(|| accounts.len() == stay).await;
+        for n in 0..10 {
+            tell(&accounts, account(n), Order::Echo).await.unwrap();
+        }
+        tree.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_finds_no_place_in_the_mailbox_is_busy_and_the_place_comes_back() {
     let resident = Obedient::new();
     let (accounts, tree) = directory(resident.clone(), bounds(3, 10, LONG)).await;

@@ -6,11 +6,13 @@ mod keyring;
 mod passivation;
 mod supervision;
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use guichet::actors::directory::{AccountKey, Bounds, Directory, Resident, Who};
 use guichet::actors::supervision::Tree;
+use guichet::actors::ticker;
 use guichet::domain::ids::{AccountId, TenantId};
 
 /// The `n`th account of one tenant.
@@ -32,6 +34,19 @@ fn bounds(mailbox: u32, residents: usize, idle: Duration) -> Bounds {
 async fn directory<R: Resident>(resident: R, bounds: Bounds) -> (Directory<R>, Tree) {
     let tree = Tree::start(16).await.unwrap();
     (Directory::new(resident, bounds, tree.accounts.clone()), tree)
+}
+
+/// As a node does: lets the idle go again and again.
+async fn passivate_always<R: Resident>(directory: &Directory<R>, tree: &Tree) {
+    let (directory, pause) = (directory.clone(), directory.passivation_pause());
+    let rounds = ticker::every(&tree.services, "passivation", pause, move || {
+        let directory = directory.clone();
+        async move {
+            directory.passivate().await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    rounds.await.unwrap();
 }
 
 /// Waits for what another task brings about.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use guichet::actors::ask::AskError;
 use guichet::actors::directory::{AccountKey, Resident, Who};
 
-use super::{account, bounds, directory, until};
+use super::{account, bounds, directory, passivate_always, until};
 
 const KEYS: u32 = 50_000;
 const MESSAGES: u32 = 1_000_000;
@@ -66,6 +66,7 @@ async fn of_a_million_messages_to_actors_that_keep_leaving_none_is_lost_none_is_
         overlapping: AtomicU64::new(0),
     });
     let (accounts, tree) = directory(Keeper(Arc::clone(&ledger)), bounds(64, 20_000, Duration::from_millis(5))).await;
+    passivate_always(&accounts, &tree).await;
 
     let mut senders = tokio::task::JoinSet::new();
     for task in 0..TASKS {
