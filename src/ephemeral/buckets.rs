@@ -65,8 +65,9 @@ impl Buckets {
         if self.held.load(Ordering::Relaxed) + fresh > self.most {
             return Err(Full);
         }
+        let went_back = buckets.iter().any(|bucket| bucket.is_ahead(now));
         let verdict = judge(&rules, &mut buckets, now);
-        if verdict.admitted {
+        if verdict.admitted || went_back {
             for ((key, bucket), rule) in keys().zip(buckets).zip(&rules) {
                 let empty_at = now + bucket.empty_in(rule.rate);
                 if shard.put(key, Entry { bucket, empty_at }) {
@@ -144,6 +145,15 @@ mod tests {
         }
 
         assert!(buckets.held.load(Ordering::Relaxed) < 2_000, "{:?}", buckets.held);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_keeps_nobody_longer_than_told() {
+        let (buckets, later) = (Buckets::new(1_000), T0 + Duration::from_secs(3_600));
+        while ask(&buckets, 7, later) == Ok(true) {}
+
+        assert_eq!(ask(&buckets, 7, T0), Ok(false));
+        assert_eq!(ask(&buckets, 7, T0 + Duration::from_secs(1)), Ok(true));
     }
 
     #[test]

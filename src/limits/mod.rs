@@ -54,6 +54,9 @@ const AWAY: Duration = Duration::from_millis(500);
 /// Buckets a node remembers: some 150 bytes each.
 const MOST_REMEMBERED: usize = 100_000;
 
+/// The bucket of a tenant as a whole where its own limit refuses nobody; not a limit of its own.
+const TENANT_CEILING: &str = "tenant-ceiling";
+
 /// The bucket of strangers' log-ins while a tenant is under attack; not a limit of its own.
 const STRANGERS: &str = "login-stranger";
 
@@ -67,11 +70,12 @@ impl Ceilings {
         Self(ceilings.into_iter().collect())
     }
 
+    fn of(&self, name: LimitName) -> Option<Rate> {
+        self.0.get(&name).map(|requests| Rate { requests: *requests, window: name.default_window() })
+    }
+
     fn cap(&self, name: LimitName, rate: Rate) -> Rate {
-        match self.0.get(&name) {
-            Some(requests) => rate.capped(Rate { requests: *requests, window: name.default_window() }),
-            None => rate,
-        }
+        self.of(name).map_or(rate, |ceiling| rate.capped(ceiling))
     }
 }
 
@@ -220,7 +224,21 @@ impl Limits {
     }
 
     fn asks(&self, tenant: &TenantContext, names: &[LimitName], caller: &Caller) -> Vec<Ask> {
-        names.iter().filter_map(|name| self.ask(tenant, *name, caller)).flat_map(Ask::with_site).collect()
+        let asks = names.iter().flat_map(|name| {
+            let own = self.ask(tenant, *name, caller);
+            own.into_iter().flat_map(Ask::with_site).chain(self.ask_ceiling(tenant, *name))
+        });
+        asks.collect()
+    }
+
+    /// What one tenant may take from the others is not its own to lift: where its limit refuses nobody, the
+    /// platform's ceiling does.
+    fn ask_ceiling(&self, tenant: &TenantContext, name: LimitName) -> Option<Ask> {
+        if name.key() != LimitKey::Tenant || tenant.policy().limits.get(name).mode == LimitMode::Enforce {
+            return None;
+        }
+        let (subject, rate) = (LimitSubject::Tenant, self.0.ceilings.of(name)?);
+        Some(Ask { name, check: LimitCheck { name: TENANT_CEILING, subject, rate, enforced: true } })
     }
 
     /// Under a spraying attack, one more question for a log-in from a device that its account does

@@ -45,19 +45,21 @@ impl Spray {
         locked(&self.alarms).get(&tenant).is_some_and(|until| *until > now)
     }
 
-    /// One call per tenant with something to tell; the tenants whose alarm is new. While the store
-    /// is away what was to be told is lost: nothing is compared then either.
+    /// One call per tenant with something to tell; the tenants whose alarm is new. Where the store fails,
+    /// what became of that tally is unknown, and the others wait for the next round.
     pub(super) async fn tell(&self, store: &dyn EphemeralStore, clock: &Clock) -> Vec<TenantId> {
         let counted = std::mem::take(&mut *locked(&self.tallies));
         let now = clock.steady();
         locked(&self.alarms).retain(|_, until| *until > now);
         let mut newly = Vec::new();
-        for (tenant, Counted { attempts, failures, accounts }) in counted {
+        let mut untold = counted.into_iter();
+        while let Some((tenant, Counted { attempts, failures, accounts })) = untold.next() {
             let tally = Tally { attempts, failures, accounts: accounts.into_iter().collect() };
             let verdict = match store.count_compared(tenant, &SPRAY, &tally).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     tracing::warn!(error = causes(&error), "what was compared could not be told");
+                    self.put_back(untold);
                     break;
                 }
             };
@@ -70,6 +72,17 @@ impl Spray {
             }
         }
         newly
+    }
+
+    fn put_back(&self, untold: impl Iterator<Item = (TenantId, Counted)>) {
+        let mut tallies = locked(&self.tallies);
+        for (tenant, Counted { attempts, failures, accounts }) in untold {
+            let counted = tallies.entry(tenant).or_default();
+            counted.attempts += attempts;
+            counted.failures += failures;
+            let room = MOST_TALLIED.saturating_sub(counted.accounts.len());
+            counted.accounts.extend(accounts.into_iter().take(room));
+        }
     }
 }
 

@@ -47,12 +47,15 @@ impl Rate {
         self.requests <= other.requests && self.pace() * other.weight() <= other.pace() * self.weight()
     }
 
-    /// The same window, but no faster than `ceiling`; at least one request.
+    /// No faster than `ceiling`: fewer requests in the same window or, where it is too short for even one,
+    /// one in a longer.
     #[must_use]
     pub fn capped(self, ceiling: Self) -> Self {
         let most = ceiling.pace().saturating_mul(self.weight()) / ceiling.weight();
-        let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
-        Self { requests: self.requests.min(most), ..self }
+        if most == 0 {
+            return Self { requests: 1, window: Duration::from_millis(ceiling.weight().div_ceil(ceiling.pace())) };
+        }
+        Self { requests: self.requests.min(u32::try_from(most).unwrap_or(u32::MAX)), ..self }
     }
 
     /// Several of it at once, at most a million requests.
@@ -85,6 +88,13 @@ impl Bucket {
         let passed = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
         let level = self.level.min(rate.capacity()).saturating_sub(passed.saturating_mul(rate.pace()));
         Self { level, at: now }
+    }
+
+    /// Whether it was written by a clock that has gone back since. It must be written anew then, also where
+    /// nothing is taken, or it would drain nothing until the clock has caught up.
+    #[must_use]
+    pub fn is_ahead(self, now: Timestamp) -> bool {
+        self.at > now
     }
 
     /// Whether one more request fits.
@@ -270,8 +280,9 @@ mod tests {
     fn a_clock_that_went_back_or_a_quota_that_shrank_keeps_nobody_longer_than_a_window() {
         let (wide, tight) = (rate(600, 60_000), rate(10, 60_000));
         let mut bucket = Bucket { level: wide.capacity(), at: after(3_600_000) };
+        assert!(bucket.is_ahead(T0));
         assert!(!ask(&mut bucket, wide, T0));
-        bucket = bucket.drained(wide, T0);
+        assert!(!bucket.is_ahead(T0));
         assert!(bucket.more_in(wide) <= wide.window);
 
         let bucket = bucket.drained(tight, T0);
@@ -295,6 +306,8 @@ mod tests {
         assert_eq!(rate(600, 60_000).capped(base), base);
         assert_eq!(rate(600, 1_000).capped(base), rate(1, 1_000));
         assert_eq!(rate(5, 60_000).capped(base), rate(5, 60_000));
+        assert_eq!(rate(1, 1_000).capped(rate(10, 60_000)), rate(1, 6_000));
+        assert_eq!(rate(9, 100).capped(rate(7, 60_000)), rate(1, 8_572));
         assert_eq!(rate(5, 60_000).divided_by(6), rate(1, 60_000));
     }
 

@@ -11,10 +11,13 @@ end
 local texts = redis.call('MGET', unpack(KEYS))
 local standings = {}
 local admitted = true
+-- Written by a clock that has gone back since: written anew, or it would drain nothing for so long.
+local went_back = false
 
 for index, check in ipairs(ask.checks) do
   local level, at = read_bucket(texts[index])
   local capacity = check.requests * check.window
+  if at > now then went_back = true end
   local passed = math.max(0, now - at)
   level = math.max(0, math.min(level, capacity) - passed * check.requests)
   local over = level + check.window > capacity
@@ -22,14 +25,13 @@ for index, check in ipairs(ask.checks) do
   standings[index] = { level = level, over = over }
 end
 
-if admitted then
-  for index, check in ipairs(ask.checks) do
-    local standing = standings[index]
-    if not standing.over then
-      standing.level = standing.level + check.window
-      local life = math.ceil(standing.level / check.requests) + 1000
-      redis.call('SET', KEYS[index], string.format('%.0f:%.0f', standing.level, now), 'PX', life)
-    end
+for index, check in ipairs(ask.checks) do
+  local standing = standings[index]
+  local takes = admitted and not standing.over
+  if takes then standing.level = standing.level + check.window end
+  if takes or went_back then
+    local life = math.ceil(standing.level / check.requests) + 1000
+    redis.call('SET', KEYS[index], string.format('%.0f:%.0f', standing.level, now), 'PX', life)
   end
 end
 

@@ -25,10 +25,9 @@ async fn without_redis_each_node_goes_on_with_what_it_knows_and_asks_again_when_
     let begun = Instant::now();
     let without = count(&nodes, &tenant, 300).await;
 
-    // Each node's own quota, less what it knows to be used up: never more than three times the limit.
-    assert!((10..=90).contains(&without), "{without} admitted without the store");
+    // Each node's own quota, less what it heard of the store: 28, 29 and 30 were used up when each last asked.
+    assert!((30..=36).contains(&without), "{without} admitted without the store");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(20));
 
     redis.restart().await;
     let back = Instant::now();

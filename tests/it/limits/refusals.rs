@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use guichet::clock::Clock;
 use guichet::domain::limits::LimitName;
-use guichet::limits::{Decision, LimitSource};
+use guichet::entropy::Entropy;
+use guichet::ephemeral::memory::MemoryStore;
+use guichet::limits::{Ceilings, Decision, LimitSource, Limits};
 use serde_json::json;
 
 use super::{API, LOGIN, Nodes, admitted, caller, on_every_store, refusal, tenant};
@@ -65,12 +68,9 @@ async fn who_is_refused_is_shown_by_network_and_only_while_it_is(nodes: Nodes) {
 
 #[tokio::test]
 async fn the_limits_page_shows_what_holds_and_who_said_so() {
-    let store = Arc::new(guichet::ephemeral::memory::MemoryStore::new(
-        guichet::clock::Clock::system(),
-        guichet::entropy::Entropy::system(),
-    ));
-    let ceilings = guichet::limits::Ceilings::new([(LimitName::ApiClient, 1_000), (LimitName::TenantTotal, 5_000)]);
-    let limits = guichet::limits::Limits::new(store, guichet::clock::Clock::system(), ceilings);
+    let store = Arc::new(MemoryStore::new(Clock::system(), Entropy::system()));
+    let ceilings = Ceilings::new([(LimitName::ApiClient, 1_000), (LimitName::TenantTotal, 5_000)]);
+    let limits = Limits::new(store, Clock::system(), ceilings);
     let tenant = tenant(r#"{"login-client":{"quota":30},"api-client":{"quota":500,"window":1}}"#);
 
     let effective = limits.effective(&tenant);
@@ -90,6 +90,22 @@ async fn the_limits_page_shows_what_holds_and_who_said_so() {
         passed += 1;
     }
     assert!((16..=20).contains(&passed), "{passed} passed");
+}
+
+#[tokio::test]
+async fn a_tenant_cannot_lift_the_ceiling_over_all_it_takes() {
+    let clock = Clock::system();
+    let store = Arc::new(MemoryStore::new(clock.clone(), Entropy::system()));
+    let limits = Limits::new(store, clock, Ceilings::new([(LimitName::TenantTotal, 50), (LimitName::LoginClient, 5)]));
+    for mode in ["off", "record"] {
+        let tenant = tenant(&format!(r#"{{"login-client":{{"mode":"off"}},"tenant-total":{{"mode":"{mode}"}}}}"#));
+        let mut passed = 0;
+        while admitted(&limits.check(&tenant, LOGIN, &caller("192.0.2.7")).await) && passed < 500 {
+            passed += 1;
+        }
+        // Fifty and what drains meanwhile; its own people are its own affair.
+        assert!((50..=100).contains(&passed), "{passed} passed with {mode}");
+    }
 }
 
 /// Two nodes on a Redis of their own, a hundred tasks each asking as fast as they can.
