@@ -524,24 +524,25 @@ async fn insert(tx: &mut Tx, account: &Account, now: Timestamp) -> Result<bool, 
     Ok(true)
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct AccountRow {
-    tenant_id: Uuid,
-    pub(super) id: Uuid,
-    username: Option<String>,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    phone_as_given: Option<String>,
-    locale: Option<String>,
-    disabled: bool,
-    test: bool,
-    created_at: i64,
-    unverified_until: Option<i64>,
-    email: Option<String>,
-    email_verified_at: Option<i64>,
-    phone: Option<String>,
-    password_hash: Option<String>,
-    pub(super) password_version: Option<i64>,
+row! {
+    pub(super) struct AccountRow {
+        tenant_id: Uuid,
+        pub(super) id: Uuid,
+        username: Option<String>,
+        first_name: Option<String>,
+        last_name: Option<String>,
+        phone_as_given: Option<String>,
+        locale: Option<String>,
+        disabled: bool,
+        test: bool,
+        created_at: i64,
+        unverified_until: Option<i64>,
+        email: Option<String>,
+        email_verified_at: Option<i64>,
+        phone: Option<String>,
+        password_hash: Option<String>,
+        pub(super) password_version: Option<i64>,
+    }
 }
 
 impl AccountRow {

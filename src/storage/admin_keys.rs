@@ -87,14 +87,15 @@ impl AdminKeys<'_> {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct KeyRow {
-    tenant_id: Uuid,
-    id: Uuid,
-    role: String,
-    name: String,
-    digest: Vec<u8>,
-    created_at: i64,
+row! {
+    struct KeyRow {
+        tenant_id: Uuid,
+        id: Uuid,
+        role: String,
+        name: String,
+        digest: Vec<u8>,
+        created_at: i64,
+    }
 }
 
 impl KeyRow {

@@ -112,15 +112,16 @@ pub(super) async fn of(db: &Database, tenant: Uuid) -> Result<Vec<App>, StorageE
     Apps { db }.list(TenantId::from(tenant)).await
 }
 
-#[derive(sqlx::FromRow)]
-struct AppRow {
-    tenant_id: Uuid,
-    id: Uuid,
-    name: String,
-    audience: String,
-    origins: String,
-    secret_digest: Vec<u8>,
-    created_at: i64,
+row! {
+    struct AppRow {
+        tenant_id: Uuid,
+        id: Uuid,
+        name: String,
+        audience: String,
+        origins: String,
+        secret_digest: Vec<u8>,
+        created_at: i64,
+    }
 }
 
 impl AppRow {

@@ -237,9 +237,10 @@ fn stored(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }
 
-#[derive(sqlx::FromRow)]
-struct LaneRow {
-    lane: String,
-    counter: Json<Counter>,
-    version: i64,
+row! {
+    struct LaneRow {
+        lane: String,
+        counter: Json<Counter>,
+        version: i64,
+    }
 }

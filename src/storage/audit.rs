@@ -124,15 +124,16 @@ impl Audit<'_> {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct AuditRow {
-    sequence: i64,
-    account_id: Option<Uuid>,
-    kind: String,
-    at: i64,
-    cause: Option<String>,
-    key_id: Option<Uuid>,
-    subject: Option<String>,
+row! {
+    struct AuditRow {
+        sequence: i64,
+        account_id: Option<Uuid>,
+        kind: String,
+        at: i64,
+        cause: Option<String>,
+        key_id: Option<Uuid>,
+        subject: Option<String>,
+    }
 }
 
 impl AuditRow {

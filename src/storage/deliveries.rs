@@ -342,24 +342,25 @@ fn state(word: &str) -> Result<DeliveryState, StorageError> {
     DeliveryState::from_word(word).ok_or_else(|| StorageError::corrupt("deliveries.state"))
 }
 
-#[derive(sqlx::FromRow)]
-struct DeliveryRow {
-    id: Uuid,
-    message_id: Uuid,
-    sender: String,
-    channel: String,
-    template: String,
-    attempt: i64,
-    at: i64,
-    latency: i64,
-    state: String,
-    told_at: Option<i64>,
-    stage: Option<String>,
-    code: Option<String>,
-    reference: Option<String>,
-    recipient: Vec<u8>,
-    message_state: Option<String>,
-    message_reason: Option<String>,
+row! {
+    struct DeliveryRow {
+        id: Uuid,
+        message_id: Uuid,
+        sender: String,
+        channel: String,
+        template: String,
+        attempt: i64,
+        at: i64,
+        latency: i64,
+        state: String,
+        told_at: Option<i64>,
+        stage: Option<String>,
+        code: Option<String>,
+        reference: Option<String>,
+        recipient: Vec<u8>,
+        message_state: Option<String>,
+        message_reason: Option<String>,
+    }
 }
 
 impl DeliveryRow {

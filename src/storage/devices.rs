@@ -206,14 +206,15 @@ fn known((id, kind, trusted_from): (Uuid, String, Option<String>)) -> Result<Kno
     Ok(KnownDevice { id: id.into(), kind, trusted_from })
 }
 
-#[derive(sqlx::FromRow)]
-struct DeviceRow {
-    id: Uuid,
-    kind: String,
-    trusted_from: Option<String>,
-    label: Option<String>,
-    created_at: i64,
-    last_seen_at: i64,
+row! {
+    struct DeviceRow {
+        id: Uuid,
+        kind: String,
+        trusted_from: Option<String>,
+        label: Option<String>,
+        created_at: i64,
+        last_seen_at: i64,
+    }
 }
 
 impl DeviceRow {

@@ -198,12 +198,13 @@ pub(super) async fn void_all(tx: &mut Tx, tenant: TenantId, account: AccountId) 
     execute!(tx.on(), VOID_ALL, tenant.uuid(), account.uuid()).map(drop)
 }
 
-#[derive(sqlx::FromRow)]
-struct LinkRow {
-    account_id: Uuid,
-    purpose: String,
-    expires_at: i64,
-    used_at: Option<i64>,
+row! {
+    struct LinkRow {
+        account_id: Uuid,
+        purpose: String,
+        expires_at: i64,
+        used_at: Option<i64>,
+    }
 }
 
 impl LinkRow {

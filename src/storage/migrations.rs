@@ -1,15 +1,48 @@
 //! Applies the embedded migrations; `migrations/README.md` says how they are written.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use sqlx::Connection;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Connection, SqlStr};
 
 use super::engine::{Database, Engine, Text};
 use super::error::StorageError;
 
-static POSTGRES: Migrator = embedded(sqlx::migrate!("migrations/postgres"));
-static SQLITE: Migrator = embedded(sqlx::migrate!("migrations/sqlite"));
+static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| migrator(|text| text.postgres));
+static SQLITE: LazyLock<Migrator> = LazyLock::new(|| migrator(|text| text.sqlite));
+
+/// A change by its name, for either engine.
+struct Twins {
+    name: &'static str,
+    text: Text,
+}
+
+macro_rules! twins {
+    ($name:literal) => {
+        Twins {
+            name: $name,
+            text: Text {
+                postgres: include_str!(concat!("../../migrations/postgres/", $name, ".sql")),
+                sqlite: include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+            },
+        }
+    };
+}
+
+/// In the order of their numbers, which have no gaps.
+const ALL: &[Twins] = &[
+    twins!("0001_tenants"),
+    twins!("0002_accounts"),
+    twins!("0003_sessions"),
+    twins!("0004_outbox"),
+    twins!("0005_administration"),
+    twins!("0006_deliveries"),
+    twins!("0007_tenant_endings"),
+    twins!("0008_signing_keys"),
+    twins!("0009_audit_subject"),
+];
 
 /// No rows if nothing was ever migrated: asking the table itself would be an error then.
 const TABLE: Text = Text {
@@ -54,7 +87,31 @@ pub(super) async fn all_applied(db: &Database) -> Result<bool, StorageError> {
     Ok(migrator.iter().all(|migration| applied.contains(&migration.version)))
 }
 
-const fn embedded(mut migrator: Migrator) -> Migrator {
-    migrator.ignore_missing = true;
+fn migrator(engine: impl Fn(&Text) -> &'static str) -> Migrator {
+    let migrations = (1..).zip(ALL).map(|(version, Twins { name, text })| {
+        let words = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').replace('_', " ");
+        Migration::new(version, Cow::Owned(words), MigrationType::Simple, SqlStr::from_static(engine(text)), false)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.set_ignore_missing(true);
     migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_embedded_under_its_number() {
+        for engine in ["postgres", "sqlite"] {
+            let folder = format!("{}/migrations/{engine}", env!("CARGO_MANIFEST_DIR"));
+            let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+            let mut files: Vec<_> = files.collect();
+            files.sort_unstable();
+            assert_eq!(files, ALL.iter().map(|twins| format!("{}.sql", twins.name)).collect::<Vec<_>>());
+        }
+        for (number, Twins { name, .. }) in (1..).zip(ALL) {
+            assert!(name.starts_with(&format!("{number:04}_")), "{name}");
+        }
+    }
 }

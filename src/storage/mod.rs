@@ -26,6 +26,8 @@
 
 #[macro_use]
 mod engine;
+#[macro_use]
+mod row;
 
 mod accounts;
 mod admin_keys;

@@ -356,20 +356,21 @@ const fn kind_of(channel: Channel) -> ContactKind {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct OutboxRow {
-    tenant_id: Uuid,
-    id: Uuid,
-    kind: String,
-    recipient: String,
-    locale: String,
-    content: String,
-    not_after: i64,
-    created_at: i64,
-    claim: i64,
-    attempts: i64,
-    handed_at: Option<i64>,
-    handed_to: Option<String>,
+row! {
+    struct OutboxRow {
+        tenant_id: Uuid,
+        id: Uuid,
+        kind: String,
+        recipient: String,
+        locale: String,
+        content: String,
+        not_after: i64,
+        created_at: i64,
+        claim: i64,
+        attempts: i64,
+        handed_at: Option<i64>,
+        handed_to: Option<String>,
+    }
 }
 
 impl OutboxRow {

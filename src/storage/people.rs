@@ -77,22 +77,24 @@ const MESSAGES: &str = "
 /// Rows of each kind in one person's export at most; nobody has as many.
 const MOST_KEPT: i64 = 10_000;
 
-/// A sign-in as it is kept, without what would open it.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct KeptSession {
-    id: Uuid,
-    /// For which app.
-    pub client_id: String,
-    /// How it was proven.
-    pub proof: String,
-    /// The shortened `User-Agent`.
-    pub label: Option<String>,
-    authenticated_at: i64,
-    refreshed_at: i64,
-    expires_at: i64,
-    ended_at: Option<i64>,
-    /// Why it ended.
-    pub end_cause: Option<String>,
+row! {
+    /// A sign-in as it is kept, without what would open it.
+    #[derive(Debug, Clone)]
+    pub struct KeptSession {
+        id: Uuid,
+        /// For which app.
+        pub client_id: String,
+        /// How it was proven.
+        pub proof: String,
+        /// The shortened `User-Agent`.
+        pub label: Option<String>,
+        authenticated_at: i64,
+        refreshed_at: i64,
+        expires_at: i64,
+        ended_at: Option<i64>,
+        /// Why it ended.
+        pub end_cause: Option<String>,
+    }
 }
 
 impl KeptSession {
@@ -110,13 +112,15 @@ impl KeptSession {
     }
 }
 
-/// A mailed link as it is kept, without what would open it.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct KeptLink {
-    /// What it is good for.
-    pub purpose: String,
-    expires_at: i64,
-    used_at: Option<i64>,
+row! {
+    /// A mailed link as it is kept, without what would open it.
+    #[derive(Debug, Clone)]
+    pub struct KeptLink {
+        /// What it is good for.
+        pub purpose: String,
+        expires_at: i64,
+        used_at: Option<i64>,
+    }
 }
 
 impl KeptLink {
@@ -127,14 +131,16 @@ impl KeptLink {
     }
 }
 
-/// A lock as it is kept.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct KeptLock {
-    lane: String,
-    locked_until: i64,
-    ended_at: Option<i64>,
-    /// Why it ended.
-    pub end_cause: Option<String>,
+row! {
+    /// A lock as it is kept.
+    #[derive(Debug, Clone)]
+    pub struct KeptLock {
+        lane: String,
+        locked_until: i64,
+        ended_at: Option<i64>,
+        /// Why it ended.
+        pub end_cause: Option<String>,
+    }
 }
 
 impl KeptLock {
@@ -360,12 +366,12 @@ fn pattern_lower(part: &str) -> String {
     pattern(&part.to_lowercase())
 }
 
-#[derive(sqlx::FromRow)]
-struct PersonRow {
-    #[sqlx(flatten)]
-    account: AccountRow,
-    test: bool,
-    locked_until: Option<i64>,
+row! {
+    struct PersonRow {
+        ..account: AccountRow,
+        test: bool,
+        locked_until: Option<i64>,
+    }
 }
 
 impl PersonRow {
@@ -377,14 +383,15 @@ impl PersonRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct MessageRow {
-    kind: String,
-    recipient: String,
-    content: String,
-    state: String,
-    created_at: i64,
-    settled_at: Option<i64>,
+row! {
+    struct MessageRow {
+        kind: String,
+        recipient: String,
+        content: String,
+        state: String,
+        created_at: i64,
+        settled_at: Option<i64>,
+    }
 }
 
 impl MessageRow {
@@ -401,12 +408,13 @@ impl MessageRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct LockRow {
-    id: Uuid,
-    account_id: Uuid,
-    lane: String,
-    locked_until: i64,
+row! {
+    struct LockRow {
+        id: Uuid,
+        account_id: Uuid,
+        lane: String,
+        locked_until: i64,
+    }
 }
 
 impl LockRow {

@@ -426,20 +426,21 @@ pub(super) async fn revoke_all(
     execute!(tx.on(), REVOKE_ENDED, tenant.uuid(), account.uuid()).map(drop)
 }
 
-#[derive(sqlx::FromRow)]
-struct SessionRow {
-    tenant_id: Uuid,
-    id: Uuid,
-    account_id: Uuid,
-    client_id: String,
-    proof: String,
-    challenge_id: Option<Uuid>,
-    device_id: Option<Uuid>,
-    label: Option<String>,
-    authenticated_at: i64,
-    refreshed_at: i64,
-    expires_at: i64,
-    ended_at: Option<i64>,
+row! {
+    struct SessionRow {
+        tenant_id: Uuid,
+        id: Uuid,
+        account_id: Uuid,
+        client_id: String,
+        proof: String,
+        challenge_id: Option<Uuid>,
+        device_id: Option<Uuid>,
+        label: Option<String>,
+        authenticated_at: i64,
+        refreshed_at: i64,
+        expires_at: i64,
+        ended_at: Option<i64>,
+    }
 }
 
 impl SessionRow {
@@ -461,14 +462,14 @@ impl SessionRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct TokenRow {
-    #[sqlx(flatten)]
-    session: SessionRow,
-    replaced_at: Option<i64>,
-    successor_sealed: Option<Vec<u8>>,
-    successor_replaced_at: Option<i64>,
-    test: bool,
+row! {
+    struct TokenRow {
+        ..session: SessionRow,
+        replaced_at: Option<i64>,
+        successor_sealed: Option<Vec<u8>>,
+        successor_replaced_at: Option<i64>,
+        test: bool,
+    }
 }
 
 impl TokenRow {

@@ -227,16 +227,17 @@ fn state_of(word: &str) -> Result<KeyState, StorageError> {
     KeyState::from_word(word).ok_or_else(|| StorageError::corrupt("signing_keys.state"))
 }
 
-#[derive(sqlx::FromRow)]
-struct KeyRow {
-    tenant_id: Uuid,
-    kid: String,
-    algorithm: String,
-    sealed_private: Vec<u8>,
-    public_jwk: Json<serde_json::Value>,
-    state: String,
-    active_from: Option<i64>,
-    created_at: i64,
+row! {
+    struct KeyRow {
+        tenant_id: Uuid,
+        kid: String,
+        algorithm: String,
+        sealed_private: Vec<u8>,
+        public_jwk: Json<serde_json::Value>,
+        state: String,
+        active_from: Option<i64>,
+        created_at: i64,
+    }
 }
 
 impl KeyRow {
@@ -255,14 +256,15 @@ impl KeyRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct StandingRow {
-    tenant_id: Uuid,
-    kid: String,
-    algorithm: String,
-    state: String,
-    active_from: i64,
-    gone_from: Option<i64>,
+row! {
+    struct StandingRow {
+        tenant_id: Uuid,
+        kid: String,
+        algorithm: String,
+        state: String,
+        active_from: i64,
+        gone_from: Option<i64>,
+    }
 }
 
 impl StandingRow {

@@ -384,15 +384,16 @@ fn document(text: &str, column: &str) -> Result<Settings, StorageError> {
     serde_json::from_str(text).map_err(|_| StorageError::corrupt(column))
 }
 
-#[derive(sqlx::FromRow)]
-struct TenantRow {
-    id: Uuid,
-    slug: String,
-    name: String,
-    profile: String,
-    settings: String,
-    version: i64,
-    created_at: i64,
+row! {
+    struct TenantRow {
+        id: Uuid,
+        slug: String,
+        name: String,
+        profile: String,
+        settings: String,
+        version: i64,
+        created_at: i64,
+    }
 }
 
 impl TenantRow {
