@@ -3,7 +3,10 @@
 //! A neighbour's people log in and its tokens are checked at an even pace, in turns without and with
 //! another tenant's log-ins at ten times what the gateway can hash: each of them at an address, and
 //! about an account, that nothing else asks for. Both halves of a round feel the same machine, and only
-//! their ratios are figures. The flood is made on the gateway's own cores.
+//! their ratios are figures.
+//!
+//! Twice: with the load on the gateway's own cores, of which it then has less than it would; and with one
+//! core for either, where it has one hashing thread, and what the load itself waits for is left out.
 //!
 //! `cargo bench --bench fairness`.
 #![cfg(test)]
@@ -19,7 +22,7 @@ use serde_json::{Value, json};
 use support::figures::{median, quantile};
 use support::gateway::{Gateway, Stores, http};
 use support::load::{Line, Target, open_loop, posting};
-use support::machine::print_machine;
+use support::machine::{print_machine, stay_on_core};
 use support::people::{self, PASSWORD};
 use tokio::task::JoinSet;
 
@@ -46,10 +49,21 @@ const CHECK_GOAL: f64 = 1.2;
 #[tokio::main]
 async fn main() {
     print_machine();
+    println!("load and gateway on the same cores");
+    measure(|| true).await;
+    if stay_on_core(0) {
+        println!("gateway on core 0, load on core 1");
+        measure(|| stay_on_core(1)).await;
+    }
+}
+
+/// `stand_aside` is called once the gateway runs.
+async fn measure(stand_aside: impl FnOnce() -> bool) {
     let stores = Stores::embedded();
     stores.make_ample_tenant().await;
     stores.make_tenant("flooded");
     let gateway = Gateway::start(&stores);
+    assert!(stand_aside());
     let flood = Flood::at(&gateway);
     let capacity = flood.run(FEW, f64::INFINITY, HALF).await.compared / HALF.as_secs_f64();
     let neighbour = Neighbour::of(&gateway, capacity * SHARE).await;
