@@ -3,13 +3,20 @@
 //! One link saturates a Redis, so there is no pool. The defaults of the connection manager let
 //! callers hang nine seconds while Redis is down (six exponential retries shared by all); these
 //! settings answer in tens of milliseconds and are back within one attempt of its return.
+//!
+//! The manager connects anew when a connection breaks. A peer that vanished without a word (its host died,
+//! its address moved) breaks none for a quarter of an hour: after a few replies that never came, the link
+//! is made anew beside the old one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::cluster::ClusterClient;
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
+use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use super::RedisSettings;
@@ -19,11 +26,13 @@ use crate::secret::ExposeSecret;
 /// Calls that may be under way at once before the next waits (within its deadline).
 const IN_FLIGHT: usize = 512;
 
-/// A connection that mends itself. Cheap to clone.
-#[derive(Clone)]
+/// Replies in a row that never came, after which the link is made anew.
+const SILENCE: u32 = 3;
+
+/// A connection that mends itself.
 pub(super) enum Link {
     /// One Redis, or the primary behind one address.
-    Single(ConnectionManager),
+    Single(Arc<Single>),
     /// A Redis Cluster.
     Cluster(ClusterConnection),
 }
@@ -46,7 +55,9 @@ impl Link {
             .set_concurrency_limit(IN_FLIGHT)
             .set_pipeline_buffer_size(IN_FLIGHT);
         let client = Client::open(settings.url.expose_secret())?;
-        Ok(Self::Single(client.get_connection_manager_with_config(config).await?))
+        let manager = ArcSwap::from_pointee(client.get_connection_manager_with_config(config.clone()).await?);
+        let (patience, silence, renewing) = (settings.connect_timeout, AtomicU32::new(0), AtomicBool::new(false));
+        Ok(Self::Single(Arc::new(Single { client, config, patience, manager, silence, renewing })))
     }
 
     async fn cluster(settings: &RedisSettings) -> Result<Self, RedisError> {
@@ -64,9 +75,49 @@ impl Link {
     /// Sends one command and reads its reply.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         match self {
-            Self::Single(link) => command.query_async(&mut link.clone()).await,
+            Self::Single(link) => link.query(command).await,
             Self::Cluster(link) => command.query_async(&mut link.clone()).await,
         }
+    }
+}
+
+/// The link to one address.
+pub(super) struct Single {
+    client: Client,
+    config: ConnectionManagerConfig,
+    patience: Duration,
+    manager: ArcSwap<ConnectionManager>,
+    /// Replies in a row that never came.
+    silence: AtomicU32,
+    renewing: AtomicBool,
+}
+
+impl Single {
+    async fn query<T: FromRedisValue>(self: &Arc<Self>, command: &Cmd) -> Result<T, RedisError> {
+        let mut manager = ConnectionManager::clone(&self.manager.load());
+        let reply = command.query_async(&mut manager).await;
+        match &reply {
+            Err(error) if error.is_timeout() => self.heard_nothing(),
+            _ => self.silence.store(0, Ordering::Relaxed),
+        }
+        reply
+    }
+
+    fn heard_nothing(self: &Arc<Self>) {
+        let silence = self.silence.fetch_add(1, Ordering::Relaxed) + 1;
+        if silence < SILENCE || self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let connecting = this.client.get_connection_manager_with_config(this.config.clone());
+            if let Ok(Ok(manager)) = timeout(this.patience, connecting).await {
+                tracing::warn!("Redis went silent; connected to it anew");
+                this.manager.store(Arc::new(manager));
+                this.silence.store(0, Ordering::Relaxed);
+            }
+            this.renewing.store(false, Ordering::Release);
+        });
     }
 }
 

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
+use sqlx::query;
+
 use super::{Codes, World, short_deadlines};
 use crate::harness::databases::TestDatabase;
 use crate::harness::node::Cluster;
-use crate::harness::postgres::OwnPostgres;
+use crate::harness::postgres::{self, OwnPostgres};
 use crate::harness::redis;
+use crate::harness::switch::Switch;
 
 async fn world(postgres: &OwnPostgres, redis: &str) -> World {
-    let database = TestDatabase::on_own_server(postgres.url());
+    world_at(postgres.url(), redis).await
+}
+
+async fn world_at(url: String, redis: &str) -> World {
+    let database = TestDatabase::on_own_server(url);
     World::of(Arc::new(Cluster::spawn(&database, redis, short_deadlines).await)).await
 }
 
@@ -36,6 +43,42 @@ async fn frozen_it_keeps_nobody_waiting() {
     world.attack().await;
     world.cannot_log_in().await;
     postgres.go_on();
+    world.recovers().await;
+    world.holds(Codes::Kept).await;
+}
+
+/// Each statement waits for a lock on its table until the server itself gives up.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_slow_it_keeps_nobody_waiting() {
+    let Some(redis) = redis::shared_url() else { return };
+    let Some(postgres) = OwnPostgres::start().await else { return };
+    let world = world(&postgres, &redis).await;
+    let mut holding = postgres.connect().await;
+    query("BEGIN").execute(&mut holding).await.unwrap();
+    query("LOCK TABLE accounts, contacts, attempts, sessions, outbox IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut holding)
+        .await
+        .unwrap();
+    world.attack().await;
+    world.cannot_log_in().await;
+    query("ROLLBACK").execute(&mut holding).await.unwrap();
+    world.recovers().await;
+    world.holds(Codes::Kept).await;
+}
+
+/// Another server stands behind the same address: first it may only be read, then it is the primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_over_to_its_stand_by_it_has_lost_no_lock() {
+    let Some(redis) = redis::shared_url() else { return };
+    let Some(mut primary) = OwnPostgres::start().await else { return };
+    let stand_by = primary.stand_by().await;
+    let address = Switch::to(primary.port()).await;
+    let world = world_at(postgres::url(address.port()), &redis).await;
+    primary.kill();
+    world.attack().await;
+    address.point_at(stand_by.port());
+    world.cannot_log_in().await;
+    stand_by.promote().await;
     world.recovers().await;
     world.holds(Codes::Kept).await;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Codes, World};
 use crate::harness::redis::OwnRedis;
+use crate::harness::switch::Switch;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_started_again_empty_it_gives_nobody_a_guess() {
@@ -100,6 +101,43 @@ async fn demoted_to_a_replica_it_is_away_until_it_is_promoted() {
         redis.is_in_step().await;
         world.is_refused().await;
         redis.command(&["REPLICAOF", "NO", "ONE"]).await;
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// Another server stands behind the same address, with all that the first had told it.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_over_to_its_replica_it_gives_nobody_a_guess() {
+    let (Some(mut primary), Some(replica)) = (OwnRedis::start(&[]).await, OwnRedis::start(&[]).await) else { return };
+    replica.command(&["REPLICAOF", "127.0.0.1", primary.port()]).await;
+    replica.is_in_step().await;
+    let address = Switch::to(primary.port()).await;
+    World::on(&format!("redis://127.0.0.1:{}/", address.port()), |world| async move {
+        primary.kill();
+        world.is_refused().await;
+        address.point_at(replica.port());
+        world.is_refused().await;
+        replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// The host of the first lost its power: no connection breaks, and none goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn vanished_without_a_word_it_is_found_again_where_its_address_leads_now() {
+    let (Some(primary), Some(replica)) = (OwnRedis::start(&[]).await, OwnRedis::start(&[]).await) else { return };
+    replica.command(&["REPLICAOF", "127.0.0.1", primary.port()]).await;
+    replica.is_in_step().await;
+    let address = Switch::to(primary.port()).await;
+    World::on(&format!("redis://127.0.0.1:{}/", address.port()), |world| async move {
+        address.point_at(replica.port());
+        address.strand();
+        world.is_refused().await;
+        replica.command(&["REPLICAOF", "NO", "ONE"]).await;
         world.recovers().await;
         world.holds(Codes::Kept).await;
     })

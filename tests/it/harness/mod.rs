@@ -7,4 +7,5 @@ pub(crate) mod inbox;
 pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod switch;
 pub(crate) mod tools;

@@ -19,14 +19,7 @@ pub(crate) struct OwnPostgres {
 impl OwnPostgres {
     /// Starts one on a free port; `None` where none is installed (a failure in CI).
     pub(crate) async fn start() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        if is_root() {
-            // Root it refuses, and another user must get through.
-            succeeds(Command::new("chmod").arg("711").arg(folder.path()));
-            succeeds(Command::new("chown").arg("postgres").arg(&data));
-        }
+        let (folder, data) = data_folder();
         let is_ci = std::env::var_os("CI").is_some();
         let mut make = as_its_user("initdb");
         make.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
@@ -36,15 +29,54 @@ impl OwnPostgres {
         if !is_made {
             return None;
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_port();
         let own = Self { server: spawn(&data, &port), port, folder };
         own.answers().await;
         Some(own)
     }
 
+    /// A stand-by of it, without which nothing is committed from now on.
+    pub(crate) async fn stand_by(&self) -> Self {
+        let (folder, data) = data_folder();
+        let mut copy = as_its_user("pg_basebackup");
+        copy.args([
+            "--host=127.0.0.1",
+            "--username=postgres",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--no-sync",
+        ]);
+        succeeds(copy.args(["--port", &self.port]).arg("--pgdata").arg(&data));
+        let port = free_port();
+        let stand_by = Self { server: spawn(&data, &port), port, folder };
+        stand_by.answers().await;
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        self.execute("SELECT pg_reload_conf()").await;
+        stand_by
+    }
+
+    /// Makes a stand-by the primary.
+    pub(crate) async fn promote(&self) {
+        self.execute("SELECT pg_promote()").await;
+    }
+
+    /// A session of the test's own.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.url()).await.unwrap()
+    }
+
+    async fn execute(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&mut self.connect().await).await.unwrap();
+    }
+
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        url(&self.port)
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> &str {
+        &self.port
     }
 
     /// Freezes it and all its children.
@@ -98,6 +130,30 @@ impl Drop for OwnPostgres {
             self.kill();
         }
     }
+}
+
+/// The address of one behind that port.
+pub(crate) fn url(port: impl std::fmt::Display) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/postgres")
+}
+
+/// An empty folder that its user may write to, and what it lies in.
+fn data_folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // PostgreSQL wants it to itself.
+    succeeds(Command::new("chmod").arg("700").arg(&data));
+    if is_root() {
+        // Root it refuses, and another user must get through.
+        succeeds(Command::new("chmod").arg("711").arg(folder.path()));
+        succeeds(Command::new("chown").arg("postgres").arg(&data));
+    }
+    (folder, data)
+}
+
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
 fn spawn(data: &Path, port: &str) -> Child {
