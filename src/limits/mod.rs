@@ -19,9 +19,10 @@
 //!
 //! Only limits by client, app and tenant are asked here. What is counted by contact or account is
 //! judged by its own book in the store, every time: a remembered refusal would tell a stranger
-//! which contacts are busy. `spray` watches for guessing over many accounts, [`wire`] says it all
-//! in header fields.
+//! which contacts are busy. `spray` watches for guessing over many accounts, `away` for a store that does not
+//! answer, [`wire`] says it all in header fields.
 
+mod away;
 mod shield;
 mod spray;
 pub mod wire;
@@ -29,11 +30,12 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
 
+use self::away::Away;
 use self::shield::{MARGIN, Shield};
 use self::spray::Spray;
 use crate::clock::Clock;
@@ -47,9 +49,6 @@ use crate::telemetry::{LIMIT_RECORDED, LIMIT_REFUSALS, LIMITS_SKIPPED, LIMITS_WI
 use crate::tenant::TenantContext;
 
 pub use self::shield::RefusedNow;
-
-/// How long a store that failed is left alone: every request would wait for it otherwise.
-const AWAY: Duration = Duration::from_millis(500);
 
 /// Buckets a node remembers: some 150 bytes each.
 const MOST_REMEMBERED: usize = 100_000;
@@ -171,8 +170,7 @@ struct Inner {
     shield: Shield,
     spray: Spray,
     refusals: Refusals,
-    /// Until then the store is not asked.
-    away_until: AtomicI64,
+    away: Away,
     has_warned: AtomicBool,
 }
 
@@ -204,7 +202,7 @@ impl Limits {
             shield: Shield::new(MOST_REMEMBERED),
             spray: Spray::default(),
             refusals: Refusals::default(),
-            away_until: AtomicI64::new(i64::MIN),
+            away: Away::default(),
             has_warned: AtomicBool::new(false),
         }))
     }
@@ -270,7 +268,9 @@ impl Limits {
 
     /// Forgets what no longer matters. Call it every few seconds.
     pub fn sweep(&self) {
-        self.0.shield.sweep(self.0.clock.steady());
+        let now = self.0.clock.steady();
+        self.0.shield.sweep(now);
+        self.0.away.sweep(now);
     }
 
     /// Every limit of a tenant as it holds now.
@@ -357,14 +357,13 @@ impl Limits {
     /// The judge's verdict, or none while it is away.
     async fn ask_store(&self, tenant: TenantId, asks: &[Ask]) -> Option<Verdict> {
         let inner = &*self.0;
-        let now = inner.clock.steady();
-        if now.as_millis() >= inner.away_until.load(Ordering::Relaxed) {
+        if !inner.away.holds(tenant, inner.clock.steady()) {
             let checks: Vec<_> = asks.iter().map(|ask| ask.check).collect();
             match inner.store.check_limits(tenant, &checks).await {
                 Ok(verdict) => return Some(verdict),
                 Err(error) => {
                     tracing::warn!(error = causes(&error), "limits are judged by this node alone");
-                    inner.away_until.store((inner.clock.steady() + AWAY).as_millis(), Ordering::Relaxed);
+                    inner.away.note(tenant, inner.clock.steady());
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! `row!`: a struct that a row of either engine is read into, each field from the column of its name.
 //!
 //! sqlx has a derive for it. With that, everybody's first build compiles both drivers, SQLite and the TLS
-//! library a second time for the compiler's own use, which is a quarter of its work; these lines are none.
+//! library a second time, for the compiler's own use.
 
 /// Declares the struct and reads it from rows of any engine that has its types. A first field written
 /// `..name: Type` is read from the same row as a struct of its own.
