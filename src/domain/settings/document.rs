@@ -9,6 +9,8 @@
 //!
 //! A credential was given for one place: it is kept only while its sender's kind and target are the
 //! same, or an admin who may not read it could have it sent to a server of their own.
+//!
+//! No text of it holds U+0000, which PostgreSQL's JSON does not know.
 
 use serde_json::{Map, Value, json};
 
@@ -118,6 +120,7 @@ pub fn taken_in(
 ) -> Result<Settings, Vec<Fault>> {
     let mut old = stored(before);
     let mut faults = Vec::new();
+    find_unstorable(&document, "", &mut faults);
     for channel in &CHANNELS {
         let known: Vec<_> = senders_mut(&mut old, channel.name).map(|sender| sender.clone()).collect();
         for (at, sender) in senders_mut(&mut document, channel.name).enumerate() {
@@ -133,6 +136,29 @@ pub fn taken_in(
     }
     serde_path_to_error::deserialize(document)
         .map_err(|error| vec![Fault::of_shape(error.path(), &error.inner().to_string())])
+}
+
+/// Every text with a U+0000 in it, names of members included.
+fn find_unstorable(value: &Value, pointer: &str, faults: &mut Vec<Fault>) {
+    const WHY: &str = "The character U+0000 cannot be stored.";
+    match value {
+        Value::String(text) if text.contains('\0') => faults.push(Fault::new(pointer, "invalid", WHY)),
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_unstorable(item, &format!("{pointer}/{at}"), faults);
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                let pointer = format!("{pointer}/{}", escape(name));
+                if name.contains('\0') {
+                    faults.push(Fault::new(pointer.as_str(), "invalid", WHY));
+                }
+                find_unstorable(value, &pointer, faults);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The document with every credential sealed otherwise; none if one of them cannot be.
@@ -402,6 +428,29 @@ mod tests {
         let kept = patched(&before, after).unwrap();
 
         assert_eq!(kept, ["sms|main|api_key|k", "sms|main|api_secret|s"]);
+    }
+
+    #[test]
+    fn no_text_holds_what_cannot_be_stored() {
+        let patch = json!({
+            "region": "S\0",
+            "templates": {"sign_in_code": {"fr": {"sms": "{{ code }}\0"}}},
+            "email": {"senders": [{"host": "a.test", "username": "\0", "password": "\0"}]},
+            "sms": {"senders": [{"kind": "http", "headers": {"A\0": "1"}, "body": {"a": ["b", "\0"], "c": 1}}]},
+        });
+
+        let mut refused = patched(&Settings::default(), patch).unwrap_err();
+
+        refused.sort_unstable();
+        let pointers = [
+            "/email/senders/0/password",
+            "/email/senders/0/username",
+            "/region",
+            "/sms/senders/0/body/a/1",
+            "/sms/senders/0/headers/A\0",
+            "/templates/sign_in_code/fr/sms",
+        ];
+        assert_eq!(refused, pointers.map(|pointer| (pointer.to_owned(), "invalid")));
     }
 
     #[test]
