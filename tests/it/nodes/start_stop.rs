@@ -1,5 +1,7 @@
 //! Starting where it must not, and stopping without losing a request.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,6 +94,28 @@ async fn the_master_key_of_a_shared_database_stays_while_a_node_runs() {
     let said = refused(rotate(&new, &format!("{file}.newer")));
     assert!(said.contains("one that was killed"), "{said}");
     database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_folder_is_missing_is_made_for_its_owner_alone() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let below = elsewhere.path().join("a/b");
+    let keys = Settings::embedded().with("GUICHET_ADMIN_KEY", "gk_root_of-a-clean-folder-long-enough");
+    let configured = keys.clone().with("DATABASE_URL", format!("sqlite:{}", below.join("guichet.db").display()));
+    for settings in [keys, configured] {
+        // Nothing else makes it: both keys are given.
+        std::fs::remove_dir_all(settings.folder()).unwrap();
+
+        Node::spawn(&settings).await;
+
+        assert_eq!(mode(settings.folder()), 0o700);
+    }
+    assert_eq!(mode(&below), 0o700);
+}
+
+/// Who may look into it.
+fn mode(folder: &Path) -> u32 {
+    std::fs::metadata(folder).unwrap().permissions().mode() & 0o777
 }
 
 #[tokio::test(flavor = "multi_thread")]
