@@ -11,9 +11,9 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{HASH_QUEUE, registration};
+use super::{HASH_QUEUE, number, registration};
 use crate::harness::databases::TestDatabase;
-use crate::harness::node::{Node, Settings, answer, at_once};
+use crate::harness::node::{Node, PATIENCE, Settings, answer, at_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_master_key_than_the_databases_is_refused() {
@@ -93,6 +93,37 @@ async fn the_master_key_of_a_shared_database_stays_while_a_node_runs() {
     Node::spawn(&new).await.kill9();
     let said = refused(rotate(&new, &format!("{file}.newer")));
     assert!(said.contains("one that was killed"), "{said}");
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_master_key_was_rotated_behind_its_back_ends_by_itself() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let old = Settings::embedded().on(&database);
+    let file = old.folder().join("new.key").display().to_string();
+    let rotate = || old.run(&["key", "rotate-master", "--to-file", &file]);
+    let node = Node::spawn(&old).await;
+    assert!(!rotate().status.success());
+
+    // As if it had been out of reach for longer than its lease; it may say between two tries that it runs.
+    let lapse = "WITH lapsed AS (DELETE FROM meta WHERE name LIKE 'node/%' RETURNING 1) SELECT count(*) FROM lapsed";
+    let rotated = async {
+        loop {
+            number(&database.target, lapse).await;
+            if rotate().status.success() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, rotated).await.expect("the key is never rotated");
+
+    let ended = node.ends().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("GUICHET_MASTER_KEY"), "{}", ended.stderr);
+    // It took its presence along, and one with the new key runs.
+    assert_eq!(number(&database.target, "SELECT count(*) FROM meta WHERE name LIKE 'node/%'").await, 0);
+    Node::spawn(&old.without("GUICHET_MASTER_KEY").with("GUICHET_MASTER_KEY_FILE", &file)).await;
     database.remove().await;
 }
 
