@@ -19,7 +19,8 @@ use crate::domain::budget::{BudgetUsage, RECIPIENT_PER_DAY, Reached, Spend, With
 use crate::domain::contact::{Contact, PhoneNumber};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::OperationId;
-use crate::domain::settings::Mode;
+use crate::domain::policy::Policy;
+use crate::domain::settings::{Mode, Settings};
 use crate::entropy::Entropy;
 use crate::ephemeral::{EphemeralStore, MailVerdict, RecipientCount};
 use crate::telemetry;
@@ -85,8 +86,12 @@ impl Budget {
 
     /// Whether a kill switch stops a tenant's text messages, the operator's or its own.
     pub(super) fn is_stopped(&self, tenant: &TenantContext) -> bool {
-        let is_off = tenant.settings().sms.mode == Some(Mode::Off);
-        self.sms_stopped || is_off || tenant.policy().sms.budget.stopped
+        self.would_be_stopped(tenant.settings(), tenant.policy())
+    }
+
+    /// The same, were these the settings in force.
+    pub(super) fn would_be_stopped(&self, settings: &Settings, policy: &Policy) -> bool {
+        self.sms_stopped || settings.sms.mode == Some(Mode::Off) || policy.sms.budget.stopped
     }
 
     /// Takes a message from every ceiling it falls under, or from none.

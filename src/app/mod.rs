@@ -1,7 +1,7 @@
 //! The composition root: builds every part, starts them in order, stops them in reverse.
 //!
 //! ```text
-//!   start: self-test ─► keys ─► storage (master key, migrate, default tenant) ─► ephemeral (check)
+//!   start: self-test ─► keys ─► hold ─► storage (master key, migrate, default tenant) ─► ephemeral (check)
 //!          ─► tenants ─► actors ─► services ─► admin listener ─► public listener ─► ready
 //!   stop:  not ready ─► listeners drain ─► services end ─► account actors finish ─► messages under way
 //!          are sent ─► stores close
@@ -168,8 +168,8 @@ impl App {
         let metrics = Metrics::install();
         let digests = Arc::new(Digests::new(&keys.master));
         let fingerprint = digests.fingerprint().to_owned();
-        let stores = Stores::open(config, &digests, &world).await?;
         let held = hold(config)?;
+        let stores = Stores::open(config, &digests, &world).await?;
         let tenants = Tenants::default();
         let actors = Actors::start(config, &keys.master, digests, &world, &stores, &tenants).await?;
         let readiness = Arc::new(Readiness::default());

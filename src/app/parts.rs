@@ -17,7 +17,7 @@ use crate::actors::senders::{Maker, Offered, Office, Platform, Postman, Renderer
 use crate::actors::supervision::Tree;
 use crate::clock::Clock;
 use crate::config::keys::StoredKey;
-use crate::config::{Config, Security, SmsProviders, Smtp, keys};
+use crate::config::{Config, Security, SmsProviders, Smtp, keys, make_folder};
 use crate::crypto::digest::{Digests, MasterKey};
 use crate::crypto::password_hash::{HashCost, PasswordHasher};
 use crate::delivery::outbound::Guard;
@@ -94,20 +94,22 @@ pub fn master_key(config: &Config, entropy: &Entropy) -> Result<MasterKey, Start
     Ok(MasterKey::from_bytes(*bytes))
 }
 
-/// Holds the data directory of an embedded database until it is dropped, or the process is gone.
+/// Holds the data directory of an embedded database, made if there is none, until it is dropped, or the process is gone.
 ///
 /// # Errors
-/// [`StartError::InUse`] if another process holds it.
+/// [`StartError::InUse`] if another process holds it; [`StartError::Io`].
 pub fn hold(config: &Config) -> Result<Option<File>, StartError> {
     if config.database.is_shared() {
         return Ok(None);
     }
-    let path = config.data.dir.join("guichet.lock");
+    let dir = &config.data.dir;
+    make_folder(dir).map_err(|error| StartError::Io { what: format!("cannot make {}", dir.display()), error })?;
+    let path = dir.join("guichet.lock");
     let failed = |error| StartError::Io { what: format!("cannot lock {}", path.display()), error };
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse(config.data.dir.clone())),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.clone())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

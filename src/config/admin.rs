@@ -19,7 +19,7 @@ pub struct Admin {
     pub key: Option<SecretString>,
     /// File that holds the root key instead.
     pub key_file: Option<PathBuf>,
-    /// Peers that may read `/metrics`, `/docs` and `/openapi.json` without a key.
+    /// Peers that may read `/metrics` and `/docs` without a key.
     #[serde(with = "networks")]
     pub allow: Vec<IpNet>,
 }

@@ -1,6 +1,9 @@
 //! `[data]`: the directory of everything this node makes for itself.
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,14 @@ impl Default for Data {
     fn default() -> Self {
         Self { dir: PathBuf::from("./data") }
     }
+}
+
+/// Makes a folder, with those above it, that its owner alone may look into; one that is there stays as it is.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 impl Data {

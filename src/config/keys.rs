@@ -4,14 +4,15 @@
 //! one line, mode 0600, and appears whole or not at all: it is written under another name and then
 //! linked, so a crash leaves no half key and of two nodes starting at once both use the first's.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use zeroize::Zeroizing;
 
+use super::data::make_folder;
 use crate::entropy::Entropy;
 use crate::secret::{ExposeSecret as _, SecretString};
 
@@ -132,7 +133,7 @@ fn load_or_make(
     if let Some(key) = read(&path)? {
         return Ok(StoredKey { key, path, made_now: false });
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+    make_folder(dir).map_err(at(dir))?;
     let fresh = Zeroizing::new(make());
     let made_now = write_once(dir, &path, &fresh, entropy)?;
     match read(&path)? {

@@ -55,7 +55,7 @@ use serde::{Deserialize, Serialize};
 pub use actors::Actors;
 pub use admin::Admin;
 pub use crypto::{Argon2, Crypto};
-pub use data::Data;
+pub use data::{Data, make_folder};
 pub use database::Database;
 pub use delivery::{Delivery, Security, Smtp};
 pub use documents::document;

@@ -20,6 +20,8 @@ use crate::actors::administration::messages::Messages;
 use crate::actors::administration::people::People;
 use crate::actors::administration::{Administration, Holder, Refusal, Tenant};
 use crate::clock::Clock;
+use crate::domain::fault::escape;
+use crate::domain::naming;
 use crate::domain::role::Role;
 use crate::limits::Limits;
 use crate::secret::SecretString;
@@ -83,6 +85,8 @@ impl Desk {
         let holder = self.holder(request).await?;
         let tenant = match request.param("slug") {
             None => None,
+            // No text that storage is asked for may hold U+0000.
+            Some(slug) if !naming::is_slug(slug) => return Err(ProblemCode::TenantNotFound.into()),
             Some(slug) => match self.administration.tenant(&holder, slug).await {
                 Err(Refusal::NotFound) if holder.tenant.is_none() => None,
                 Err(Refusal::NotFound) => return Err(ProblemCode::TenantNotFound.into()),
@@ -93,8 +97,18 @@ impl Desk {
             self.administration.overreached(&holder);
             return Err(ProblemCode::Forbidden.into());
         }
+        refuse_unstorable(request)?;
         Ok((holder, tenant))
     }
+}
+
+/// A query with U+0000 in it asks for nothing that could be stored, and PostgreSQL cannot even be asked.
+fn refuse_unstorable(request: &Request) -> Result<(), Problem> {
+    const WHY: &str = "The query parameter must not hold the character U+0000.";
+    let members = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let bad = members.filter(|(_, value)| value.contains('\0'));
+    let errors: Vec<_> = bad.map(|(name, _)| FieldError::new(format!("/{}", escape(&name)), "invalid", WHY)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
 }
 
 impl Health for Desk {

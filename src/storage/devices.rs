@@ -34,6 +34,8 @@ const TOUCH: &str = "
 
 const DELETE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 AND id = $3";
 
+const DELETE_ALL: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 RETURNING id";
+
 /// The lane ends with its device.
 const DELETE_LANE: &str = "DELETE FROM attempts WHERE tenant_id = $1 AND account_id = $2 AND lane = $3";
 
@@ -141,12 +143,45 @@ impl Devices<'_> {
         if execute!(tx.on(), DELETE, tenant.uuid(), account.uuid(), id.uuid())? == 0 {
             return Ok(false);
         }
-        execute!(tx.on(), DELETE_LANE, tenant.uuid(), account.uuid(), id.to_string())?;
-        sessions::end_on_device(&mut tx, tenant, account, id, now).await?;
+        end_with(&mut tx, tenant, account, id, now).await?;
         notes::write_events(&mut tx, events).await?;
         tx.commit().await?;
         Ok(true)
     }
+
+    /// Trusts no device any more and ends their sessions; `false` if none was trusted.
+    pub async fn forget_all(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        now: Timestamp,
+        events: &[Event],
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.db.begin().await?;
+        accounts::lock(&mut tx, tenant, account).await?;
+        let forgotten = fetch_all!(tx.on(), (Uuid,), DELETE_ALL, tenant.uuid(), account.uuid())?;
+        if forgotten.is_empty() {
+            return Ok(false);
+        }
+        for (id,) in forgotten {
+            end_with(&mut tx, tenant, account, id.into(), now).await?;
+        }
+        notes::write_events(&mut tx, events).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Ends what a device had that is trusted no longer: its counter and its sessions.
+async fn end_with(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    id: DeviceId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(tx.on(), DELETE_LANE, tenant.uuid(), account.uuid(), id.to_string())?;
+    sessions::end_on_device(tx, tenant, account, id, now).await
 }
 
 /// Notes within a transaction that a device signed in; `false` if it is trusted no longer.

@@ -262,10 +262,13 @@ async fn open_sqlite(path: &Path, settings: &PoolSettings) -> Result<SqlitePools
     Ok(SqlitePools { readers: readers.await?, writer })
 }
 
-/// Makes the file readable by its owner alone; SQLite gives its `-wal` and `-shm` the same mode.
+/// Makes the file, and the folder if it is missing, readable by its owner alone; SQLite gives its `-wal` and `-shm` the same mode.
 fn make_private(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        let mut make = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
+        make.recursive(true).create(folder)?;
     }
     let mut open = std::fs::OpenOptions::new();
     open.write(true).create(true).truncate(false);

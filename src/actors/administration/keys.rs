@@ -64,6 +64,10 @@ impl Administration {
         role: Role,
         name: &str,
     ) -> Result<(AdminKey, SecretString), Refusal> {
+        if role > holder.role {
+            self.overreached(holder);
+            return Err(Refusal::Forbidden);
+        }
         let name = name.trim().to_owned();
         if !is_label(&name) {
             return Err(Refusal::Invalid(vec![Fault::new("/name", "invalid", "1 to 100 printable characters.")]));
@@ -71,9 +75,6 @@ impl Administration {
         if role == Role::PlatformAdmin {
             let why = "A tenant's key is `tenant-admin` or `tenant-support`.";
             return Err(Refusal::Invalid(vec![Fault::new("/role", "invalid", why)]));
-        }
-        if role > holder.role {
-            return Err(Refusal::Forbidden);
         }
         if self.keys(tenant.id).await?.len() >= MOST_KEYS {
             return Err(Refusal::Full);

@@ -79,13 +79,15 @@ impl Messages {
         draft: &Settings,
         to: Contact,
     ) -> Result<Tested, Refusal> {
-        if let Some(fault) = region_fault(tenant, draft, &to) {
+        let policy = Policy::with(tenant.profile, draft);
+        let policy = policy.map_err(|bad| Refusal::Invalid(bad.into_iter().map(Fault::from).collect()))?;
+        if let Some(fault) = region_fault(&policy, &to) {
             return Err(Refusal::Invalid(vec![fault]));
         }
         let context = self.administration.context(tenant.id).await?;
         let event = self.administration.event(holder, tenant.id, EventKind::AuthzAdmin, "senders_tested");
         self.storage.audit().record(&[event]).await?;
-        Ok(self.postman.test(&context, draft, to).await?)
+        Ok(self.postman.test(&context, draft, &policy, to).await?)
     }
 }
 
@@ -134,10 +136,8 @@ impl Administration {
     }
 }
 
-fn region_fault(tenant: &Tenant, draft: &Settings, to: &Contact) -> Option<Fault> {
+fn region_fault(policy: &Policy, to: &Contact) -> Option<Fault> {
     let Contact::Phone(number) = to else { return None };
-    // Of settings that are no policy, whoever judged the draft has told why.
-    let policy = Policy::with(tenant.profile, draft).ok()?;
     let why = "sms.regions: the region of this number is not among those that text messages may go to";
     (!policy.sms.regions.allow(number)).then(|| Fault::new("/to", "region_refused", why))
 }

@@ -17,7 +17,6 @@ use super::apps::{self, AppFacts, MOST_APPS};
 use super::tenants::Change;
 use super::{Administration, Holder, Refusal, Tenant};
 use crate::domain::app::App;
-use crate::domain::event::EventKind;
 use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::naming;
@@ -120,13 +119,7 @@ impl Administration {
         if before == after {
             return Ok(before.clone());
         }
-        let facts = Tenant { settings: before.settings.clone(), ..after.clone() };
-        let causes = [(facts != *before, "tenant_changed"), (after.settings != before.settings, "settings_changed")];
-        let events: Vec<_> = causes
-            .into_iter()
-            .filter(|(happens, _)| *happens)
-            .map(|(_, cause)| self.event(holder, after.id, EventKind::AuthzAdmin, cause))
-            .collect();
+        let events = self.change_events(holder, before, after);
         let change = TenantChange { after, key: holder.key, saved_at: self.0.clock.now() };
         match self.0.storage.tenants().update(&change, &events).await? {
             TenantChanged::SlugTaken => Err(Refusal::SlugTaken),
@@ -162,7 +155,7 @@ impl Administration {
     /// The tenant but for its settings and apps.
     fn facts_of(&self, wanted: &Blueprint, before: Option<&Tenant>, bad: &mut Vec<Fault>) -> Tenant {
         let Blueprint { slug, name, profile, domains, .. } = wanted.clone();
-        let change = Change { slug: Some(slug), name, profile, domains };
+        let change = Change { slug: Some(slug), name, profile, domains, ..Change::default() };
         if let Some(before) = before {
             return change.applied_to(before, bad);
         }

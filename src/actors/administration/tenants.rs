@@ -1,10 +1,12 @@
 //! Making, changing and ending tenants.
 
+use serde::Deserialize;
+
 use super::judgement::policy_faults;
 use super::{Administration, Expected, Holder, Refusal, TRIES, Tenant};
 use crate::actors::failure::Failure;
 use crate::domain::contact::Region;
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::fault::Fault;
 use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
@@ -48,6 +50,36 @@ pub struct Change {
     pub profile: Option<Profile>,
     /// All of its host names.
     pub domains: Option<Vec<String>>,
+    /// Where national phone forms belong; its settings say so too.
+    pub region: Replace<Region>,
+    /// Its language, likewise.
+    pub locale: Replace<Locale>,
+}
+
+/// What becomes of a setting that may be taken back.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(from = "Option<T>")]
+pub enum Replace<T> {
+    /// It stays.
+    #[default]
+    Not,
+    /// It is this, or the profile's again.
+    With(Option<T>),
+}
+
+impl<T> From<Option<T>> for Replace<T> {
+    fn from(member: Option<T>) -> Self {
+        Self::With(member)
+    }
+}
+
+impl<T> Replace<T> {
+    fn applied_to(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Not => before,
+            Self::With(after) => after,
+        }
+    }
 }
 
 impl Change {
@@ -65,6 +97,8 @@ impl Change {
         if let Some(domains) = &self.domains {
             after.domains = checked_domains(domains, bad);
         }
+        after.settings.region = self.region.applied_to(after.settings.region);
+        after.settings.locale = self.locale.applied_to(after.settings.locale);
         after
     }
 }
@@ -123,7 +157,7 @@ impl Administration {
         }
     }
 
-    /// Changes a tenant but for its settings. Slug, profile and domains are the platform's to change.
+    /// Changes a tenant, but of its settings the region and the language alone. Slug, profile and domains are the platform's to change.
     ///
     /// # Errors
     /// [`Refusal::Forbidden`], [`Refusal::Invalid`] (a profile's floors hold for the settings there
@@ -160,8 +194,8 @@ impl Administration {
                 return Err(Refusal::IsDefault);
             }
             let change = TenantChange { after: &after, key: holder.key, saved_at: self.0.clock.now() };
-            let event = self.event(holder, tenant.id, EventKind::AuthzAdmin, "tenant_changed");
-            let is_changed = match self.0.storage.tenants().update(&change, &[event]).await? {
+            let events = self.change_events(holder, &tenant, &after);
+            let is_changed = match self.0.storage.tenants().update(&change, &events).await? {
                 TenantChanged::SlugTaken => return Err(Refusal::SlugTaken),
                 TenantChanged::DomainTaken => return Err(Refusal::DomainTaken),
                 TenantChanged::Outdated => false,
@@ -197,6 +231,14 @@ impl Administration {
         let purged = end.finish(id).await?;
         tracing::info!(tenant.id = %id, tenant.slug = slug, "a tenant was ended");
         Ok(purged)
+    }
+
+    /// What the audit log says of a tenant that is another one from now on: facts and settings, each if it is.
+    pub(super) fn change_events(&self, holder: &Holder, before: &Tenant, after: &Tenant) -> Vec<Event> {
+        let facts = Tenant { settings: before.settings.clone(), ..after.clone() };
+        let causes = [(facts != *before, "tenant_changed"), (after.settings != before.settings, "settings_changed")];
+        let of = |(_, cause)| self.event(holder, after.id, EventKind::AuthzAdmin, cause);
+        causes.into_iter().filter(|(happens, _)| *happens).map(of).collect()
     }
 
     fn is_default(&self, tenant: &Tenant) -> bool {

@@ -13,10 +13,11 @@ use super::Postman;
 use super::route::Way;
 use crate::actors::failure::Failure;
 use crate::delivery::{DeliveryError, Envelope, Stage};
+use crate::domain::budget::Withheld;
 use crate::domain::contact::Contact;
 use crate::domain::ids::{ChallengeId, MessageId};
 use crate::domain::message::{Channel, CodeRef, Content, Message};
-use crate::domain::policy::ResendPolicy;
+use crate::domain::policy::{Policy, ResendPolicy};
 use crate::domain::settings::Settings;
 use crate::ephemeral::{MailCount, MailVerdict};
 use crate::tenant::TenantContext;
@@ -53,11 +54,18 @@ pub struct TestOutcome {
 }
 
 impl Postman {
-    /// Sends a test message to `to` through every sender that `draft` names for its kind of contact.
+    /// Sends a test message to `to` through every sender that `draft` names for its kind of contact; `policy` is
+    /// what the draft makes of the tenant's rules. A kill switch that stops codes stops tests.
     ///
     /// # Errors
     /// [`Failure::Unavailable`] if the tests cannot be counted.
-    pub async fn test(&self, tenant: &TenantContext, draft: &Settings, to: Contact) -> Result<Tested, Failure> {
+    pub async fn test(
+        &self,
+        tenant: &TenantContext,
+        draft: &Settings,
+        policy: &Policy,
+        to: Contact,
+    ) -> Result<Tested, Failure> {
         let office = &self.0.office;
         let (here, whose, hasty, channel) = (Arc::clone(office), tenant.clone(), hastened(draft), to.channel());
         // Senders under TLS read the system's certificates from disk.
@@ -65,6 +73,9 @@ impl Postman {
         let ways = made.await.map_err(|_| Failure::Internal)?;
         if ways.is_empty() {
             return Ok(Tested::NoSender);
+        }
+        if channel == Channel::Sms && office.budget.would_be_stopped(draft, policy) {
+            return Ok(Tested::Asked(ways.iter().map(|way| held_back(&way.name)).collect()));
         }
         let count = MailCount::new(&office.entropy, [0; 32], "sender_test");
         if let MailVerdict::Refused(wait) = office.ephemeral.count_mail(tenant.id(), &CEILING, &count).await? {
@@ -115,6 +126,12 @@ fn hastened(draft: &Settings) -> Settings {
         sender.timeout = Some(sender.timeout.unwrap_or(most).min(most));
     }
     draft
+}
+
+/// What is told of a sender that was not even asked.
+fn held_back(sender: &str) -> TestOutcome {
+    let detail = Withheld::Stopped.as_str().to_owned();
+    TestOutcome { sender: sender.to_owned(), stage: Stage::Sender.as_str(), detail }
 }
 
 async fn try_one(way: &Way, envelope: &Envelope) -> TestOutcome {

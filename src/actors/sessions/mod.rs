@@ -200,6 +200,21 @@ impl Sessions {
         .await
     }
 
+    /// Trusts no device of the account any more and ends their sessions.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing was decided.
+    pub async fn forget_devices(&self, tenant: &TenantContext, account: AccountId) -> Result<(), Failure> {
+        self.in_time(async {
+            let events = [self.event(tenant, account, EventKind::DeviceForgotten, Some("owner_all"))];
+            if self.storage.devices().forget_all(tenant.id(), account, self.clock.now(), &events).await? {
+                self.revocations.announce(tenant.id()).await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Erases the person.
     ///
     /// # Errors

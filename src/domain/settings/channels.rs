@@ -146,6 +146,18 @@ impl SmsKind {
             Self::Http => "http",
         }
     }
+
+    /// Members with a credential that it cannot do without.
+    #[must_use]
+    pub const fn credentials(self) -> &'static [&'static str] {
+        match self {
+            Self::Twilio => &["auth_token"],
+            Self::Orange => &["client_secret"],
+            Self::Vonage => &["api_key", "api_secret"],
+            Self::Africastalking | Self::Infobip => &["api_key"],
+            Self::Http => &[],
+        }
+    }
 }
 
 /// A tenant's own SMS provider. One flat shape for all kinds, so that a wrong member is named by

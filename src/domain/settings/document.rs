@@ -9,10 +9,13 @@
 //!
 //! A credential was given for one place: it is kept only while its sender's kind and target are the
 //! same, or an admin who may not read it could have it sent to a server of their own.
+//!
+//! No text of it holds U+0000, which PostgreSQL's JSON does not know.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::{Sealed, Settings, SmsSender, SmtpServer};
+use super::{Sealed, Settings, SmsKind, SmsSender, SmtpServer};
 use crate::domain::fault::{Fault, escape};
 use crate::domain::message;
 
@@ -118,6 +121,7 @@ pub fn taken_in(
 ) -> Result<Settings, Vec<Fault>> {
     let mut old = stored(before);
     let mut faults = Vec::new();
+    find_unstorable(&document, "", &mut faults);
     for channel in &CHANNELS {
         let known: Vec<_> = senders_mut(&mut old, channel.name).map(|sender| sender.clone()).collect();
         for (at, sender) in senders_mut(&mut document, channel.name).enumerate() {
@@ -133,6 +137,29 @@ pub fn taken_in(
     }
     serde_path_to_error::deserialize(document)
         .map_err(|error| vec![Fault::of_shape(error.path(), &error.inner().to_string())])
+}
+
+/// Every text with a U+0000 in it, names of members included.
+fn find_unstorable(value: &Value, pointer: &str, faults: &mut Vec<Fault>) {
+    const WHY: &str = "The character U+0000 cannot be stored.";
+    match value {
+        Value::String(text) if text.contains('\0') => faults.push(Fault::new(pointer, "invalid", WHY)),
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_unstorable(item, &format!("{pointer}/{at}"), faults);
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                let pointer = format!("{pointer}/{}", escape(name));
+                if name.contains('\0') {
+                    faults.push(Fault::new(pointer.as_str(), "invalid", WHY));
+                }
+                find_unstorable(value, &pointer, faults);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The document with every credential sealed otherwise; none if one of them cannot be.
@@ -187,10 +214,13 @@ struct Change<'c, S> {
 impl<S: FnMut(Place<'_>, &str) -> Option<Sealed>> Change<'_, S> {
     fn take_in(&mut self, sender: &mut Map<String, Value>) {
         let keeps = Keeps { kind: self.is_same(sender, "kind"), target: self.goes_to_the_same_place(sender) };
+        let asked_for = if keeps.kind { &[] } else { self.needed_anew(sender) };
         for member in self.channel.credentials {
             let before = self.before.and_then(|before| before.get(*member)).cloned();
             let given = sender.remove(*member);
-            if let Some(sealed) = self.credential(given, before, keeps, member) {
+            if given.is_none() && asked_for.contains(member) {
+                self.require(member);
+            } else if let Some(sealed) = self.credential(given, before, keeps, member) {
                 sender.insert((*member).to_owned(), sealed);
             }
         }
@@ -232,19 +262,23 @@ impl<S: FnMut(Place<'_>, &str) -> Option<Sealed>> Change<'_, S> {
             }
             (Some(Value::String(_)), _) => self.refuse(member, "invalid", "A credential is not empty: null clears it."),
             (Some(Value::Null), _) | (None, None) => {}
-            // Another kind has other credentials; those it needs are asked for by name.
+            // Another kind has other credentials.
             (None, Some(_)) if !keeps.kind => {}
             (None, Some(before)) if keeps.target => return Some(before),
             (Some(mark), Some(before)) if is_mark(&mark) && keeps.target => return Some(before),
             (Some(other), _) if !is_mark(&other) => {
                 self.refuse(member, "wrong_type", "A credential is a string, or null to clear it.");
             }
-            _ => {
-                let why = "Give it anew: where it goes has changed, or there was none.";
-                self.refuse(member, "credential_required", why);
-            }
+            _ => self.require(member),
         }
         None
+    }
+
+    /// Credentials that a known sender needs now that it is of another kind; of a new one they are missing like
+    /// whatever else it needs.
+    fn needed_anew(&self, sender: &Map<String, Value>) -> &'static [&'static str] {
+        let kind = sender.get("kind").filter(|_| self.before.is_some() && self.channel.kind == message::Channel::Sms);
+        kind.and_then(|kind| SmsKind::deserialize(kind).ok()).map_or(&[], SmsKind::credentials)
     }
 
     fn goes_to_the_same_place(&self, sender: &Map<String, Value>) -> bool {
@@ -257,6 +291,10 @@ impl<S: FnMut(Place<'_>, &str) -> Option<Sealed>> Change<'_, S> {
         let value =
             |sender: &'_ Map<String, Value>| sender.get(member).or(usual).filter(|value| !value.is_null()).cloned();
         self.before.is_some_and(|before| value(before) == value(sender))
+    }
+
+    fn require(&mut self, member: &str) {
+        self.refuse(member, "credential_required", "Give it anew: where it goes has changed, or there was none.");
     }
 
     fn refuse(&mut self, member: &str, code: &'static str, why: &'static str) {
@@ -402,6 +440,62 @@ mod tests {
         let kept = patched(&before, after).unwrap();
 
         assert_eq!(kept, ["sms|main|api_key|k", "sms|main|api_secret|s"]);
+        let http = json!({"sms": {"senders": [{"kind": "http", "name": "main", "url": "https://a.test/"}]}});
+        assert_eq!(patched(&before, http), Ok(vec![]));
+    }
+
+    #[test]
+    fn another_kind_is_asked_for_the_credentials_of_its_own() {
+        let of = |kind: &str| json!({"sms": {"senders": [{"kind": kind, "name": "main", "from": "+1"}]}});
+        let given = |mut sender: Value, credential: &str, value: Value| {
+            sender["sms"]["senders"][0][credential] = value;
+            sender
+        };
+        let required = |members: &[&str]| {
+            let member = |member| (format!("/sms/senders/0/{member}"), "credential_required");
+            Err(members.iter().map(member).collect::<Vec<_>>())
+        };
+        let before = settings(given(of("twilio"), "auth_token", json!("t")));
+
+        for (kind, needed) in [
+            ("vonage", &["api_key", "api_secret"][..]),
+            ("orange", &["client_secret"]),
+            ("africastalking", &["api_key"]),
+            ("infobip", &["api_key"]),
+        ] {
+            assert_eq!(patched(&before, of(kind)), required(needed), "{kind}");
+        }
+        assert_eq!(patched(&before, given(of("vonage"), "api_key", json!("k"))), required(&["api_secret"]));
+        assert_eq!(patched(&before, given(of("infobip"), "api_key", json!({"set": true}))), required(&["api_key"]));
+        // Cleared is not absent, and what is new was never given: whoever judges the whole tells what is missing.
+        assert_eq!(patched(&before, given(of("infobip"), "api_key", Value::Null)), Ok(vec![]));
+        assert_eq!(patched(&Settings::default(), of("infobip")), Ok(vec![]));
+        let from_http = settings(json!({"sms": {"senders": [
+            {"kind": "http", "name": "main", "url": "https://a.test/", "headers": {"A": "1"}}]}}));
+        assert_eq!(patched(&from_http, of("twilio")), required(&["auth_token"]));
+    }
+
+    #[test]
+    fn no_text_holds_what_cannot_be_stored() {
+        let patch = json!({
+            "region": "S\0",
+            "templates": {"sign_in_code": {"fr": {"sms": "{{ code }}\0"}}},
+            "email": {"senders": [{"host": "a.test", "username": "\0", "password": "\0"}]},
+            "sms": {"senders": [{"kind": "http", "headers": {"A\0": "1"}, "body": {"a": ["b", "\0"], "c": 1}}]},
+        });
+
+        let mut refused = patched(&Settings::default(), patch).unwrap_err();
+
+        refused.sort_unstable();
+        let pointers = [
+            "/email/senders/0/password",
+            "/email/senders/0/username",
+            "/region",
+            "/sms/senders/0/body/a/1",
+            "/sms/senders/0/headers/A\0",
+            "/templates/sign_in_code/fr/sms",
+        ];
+        assert_eq!(refused, pointers.map(|pointer| (pointer.to_owned(), "invalid")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A person's own view: who they are, where they are signed in, which devices they trust.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
@@ -8,8 +9,8 @@ use serde::Serialize;
 
 use super::API;
 use super::body::{self, DeviceView, User};
-use crate::actors::sessions::FRESH;
-use crate::domain::ids::SessionId;
+use crate::actors::sessions::{Caller, Device, FRESH};
+use crate::domain::ids::{DeviceId, SessionId};
 use crate::domain::session::Session;
 use crate::http::gate::{self, Gate};
 use crate::http::openapi::{Access, Doc};
@@ -40,12 +41,25 @@ pub(super) fn routes() -> Routes<Gate> {
         .route(Method::DELETE, "/api/auth/sessions", end_sessions)
         .limited(API)
         .describe(of_a_person("End every session").empty(204, "Ended, this one too.").problems(&[P::Forbidden]))
+        .route(Method::GET, "/api/auth/sessions/{id}", show_session)
+        .limited(API)
+        .describe(of_a_person("One sign-in").answer::<SessionItem>(200, "It."))
         .route(Method::DELETE, "/api/auth/sessions/{id}", end_session)
         .limited(API)
         .describe(of_a_person("End a session").empty(204, "Ended.").problems(&[P::Forbidden]))
         .route(Method::GET, "/api/auth/devices", devices)
         .limited(API)
         .describe(of_a_person("Which devices one trusts").answer::<DeviceList>(200, "All of them."))
+        .route(Method::DELETE, "/api/auth/devices", forget_devices)
+        .limited(API)
+        .describe(
+            of_a_person("Trust no device any more")
+                .empty(204, "Forgotten, this one too, and their sessions ended.")
+                .problems(&[P::Forbidden]),
+        )
+        .route(Method::GET, "/api/auth/devices/{id}", show_device)
+        .limited(API)
+        .describe(of_a_person("One device that one trusts").answer::<DeviceItem>(200, "It."))
         .route(Method::DELETE, "/api/auth/devices/{id}", forget_device)
         .limited(API)
         .describe(
@@ -70,6 +84,20 @@ struct SessionItem {
     expires_at: String,
 }
 
+impl SessionItem {
+    fn of(session: Session, asking: &Caller) -> Self {
+        Self {
+            id: session.id,
+            current: session.id == asking.session.id,
+            client_id: session.client_id,
+            user_agent: session.label,
+            created_at: session.authenticated_at.to_rfc3339(),
+            last_used_at: session.refreshed_at.to_rfc3339(),
+            expires_at: session.expires_at.to_rfc3339(),
+        }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 struct SessionList {
     sessions: Vec<SessionItem>,
@@ -84,9 +112,20 @@ struct DeviceItem {
     current: bool,
 }
 
+impl DeviceItem {
+    fn of(device: Device, asking: &Caller) -> Self {
+        Self { current: Some(device.known.id) == asking.session.device, device: device.into() }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 struct DeviceList {
     devices: Vec<DeviceItem>,
+}
+
+/// What the path names; what is no id names nothing.
+fn named<T: FromStr>(request: &Request) -> Result<T, ProblemCode> {
+    request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)
 }
 
 /// `GET /api/auth/me`: 200 with the person.
@@ -112,17 +151,18 @@ async fn sessions(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let sessions = gate.sessions.list(&tenant, caller.account.id).await?;
-    let item = |session: Session| SessionItem {
-        id: session.id,
-        current: session.id == caller.session.id,
-        client_id: session.client_id,
-        user_agent: session.label,
-        created_at: session.authenticated_at.to_rfc3339(),
-        last_used_at: session.refreshed_at.to_rfc3339(),
-        expires_at: session.expires_at.to_rfc3339(),
-    };
-    let list = SessionList { sessions: sessions.into_iter().map(item).collect() };
-    Ok(Reply::json(StatusCode::OK, &list).no_store())
+    let items = sessions.into_iter().map(|session| SessionItem::of(session, &caller));
+    Ok(Reply::json(StatusCode::OK, &SessionList { sessions: items.collect() }).no_store())
+}
+
+/// `GET /api/auth/sessions/{id}`: one of the person's own; anything else is 404.
+async fn show_session(gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let caller = gate.caller(&tenant, &request).await?;
+    let id: SessionId = named(&request)?;
+    let sessions = gate.sessions.list(&tenant, caller.account.id).await?;
+    let session = sessions.into_iter().find(|session| session.id == id).ok_or(ProblemCode::NotFound)?;
+    Ok(Reply::json(StatusCode::OK, &SessionItem::of(session, &caller)).no_store())
 }
 
 /// `DELETE /api/auth/sessions`: ends them all, this one too.
@@ -137,8 +177,7 @@ async fn end_sessions(gate: Arc<Gate>, request: Request) -> Answer {
 async fn end_session(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
-    let id = request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)?;
-    if gate.sessions.end(&tenant, caller.account.id, id).await? {
+    if gate.sessions.end(&tenant, caller.account.id, named(&request)?).await? {
         Ok(Reply::empty(StatusCode::NO_CONTENT))
     } else {
         Err(ProblemCode::NotFound.into())
@@ -150,18 +189,35 @@ async fn devices(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
     let devices = gate.sessions.devices(&tenant, caller.account.id).await?;
-    let items = devices
-        .into_iter()
-        .map(|device| DeviceItem { current: Some(device.known.id) == caller.session.device, device: device.into() });
+    let items = devices.into_iter().map(|device| DeviceItem::of(device, &caller));
     Ok(Reply::json(StatusCode::OK, &DeviceList { devices: items.collect() }).no_store())
+}
+
+/// `DELETE /api/auth/devices`: trusts none any more, this one too, and ends their sessions.
+async fn forget_devices(gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let caller = gate.caller(&tenant, &request).await?;
+    gate.sessions.forget_devices(&tenant, caller.account.id).await?;
+    let reply = Reply::empty(StatusCode::NO_CONTENT);
+    // A session that was opened on no device goes on.
+    Ok(if caller.session.device.is_some() { body::without_token(reply, &tenant) } else { reply })
+}
+
+/// `GET /api/auth/devices/{id}`: one that the person trusts; anything else is 404.
+async fn show_device(gate: Arc<Gate>, request: Request) -> Answer {
+    let tenant = gate::tenant(&request)?;
+    let caller = gate.caller(&tenant, &request).await?;
+    let id: DeviceId = named(&request)?;
+    let devices = gate.sessions.devices(&tenant, caller.account.id).await?;
+    let device = devices.into_iter().find(|device| device.known.id == id).ok_or(ProblemCode::NotFound)?;
+    Ok(Reply::json(StatusCode::OK, &DeviceItem::of(device, &caller)).no_store())
 }
 
 /// `DELETE /api/auth/devices/{id}`: trusts it no longer and ends its sessions.
 async fn forget_device(gate: Arc<Gate>, request: Request) -> Answer {
     let tenant = gate::tenant(&request)?;
     let caller = gate.caller(&tenant, &request).await?;
-    let id = request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)?;
-    if gate.sessions.forget_device(&tenant, caller.account.id, id).await? {
+    if gate.sessions.forget_device(&tenant, caller.account.id, named(&request)?).await? {
         Ok(Reply::empty(StatusCode::NO_CONTENT))
     } else {
         Err(ProblemCode::NotFound.into())

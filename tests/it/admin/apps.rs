@@ -10,6 +10,7 @@ on_every_back_end!(
     what_cannot_be_an_app_is_named_member_by_member,
     an_audience_names_one_app_of_its_tenant,
     anothers_app_is_not_there,
+    apps_are_listed_in_pages,
 );
 
 async fn an_apps_secret_is_shown_once_and_can_be_renewed(gateway: Gateway) {
@@ -77,4 +78,24 @@ async fn anothers_app_is_not_there(gateway: Gateway) {
     admin.post(&format!("{path}/secret"), &json!({})).bearer(&key).await.refused(404, "not_found");
     admin.delete(&path).bearer(&key).await.refused(404, "not_found");
     admin.get(&format!("/tenants/other/apps/{id}")).bearer(ROOT_KEY).await.expect(200);
+}
+
+async fn apps_are_listed_in_pages(gateway: Gateway) {
+    let admin = gateway.admin();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let body = json!({"name": "a", "audience": format!("app {n}")});
+        ids.push(admin.post("/tenants/strict/apps", &body).bearer(ROOT_KEY).await.expect(201).word("id"));
+        gateway.clock.advance(std::time::Duration::from_millis(1));
+    }
+    let page = async |query: &str| admin.get(&format!("/tenants/strict/apps{query}")).bearer(ROOT_KEY).await;
+
+    assert_eq!(page("").await.expect(200).ids(), ids);
+    let first = page("?limit=2").await.expect(200);
+    assert_eq!(first.ids(), ids[..2]);
+    let last = page(&format!("?limit=2&after={}", first.word("next"))).await.expect(200);
+    assert_eq!((last.ids(), &last["next"]), (ids[2..].to_vec(), &json!(null)));
+    for query in ["?limit=0", "?limit=201", "?after=x"] {
+        page(query).await.refused(400, "validation");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
-on_every_back_end!(the_description_is_for_those_who_may_look_inside);
+on_every_back_end!(the_documents_are_for_everybody_and_the_page_for_those_who_may_look_inside);
 
 #[test]
 fn every_route_of_the_admin_api_is_described() {
@@ -90,7 +90,7 @@ fn no_admin_sets_a_persons_password() {
     }
 }
 
-async fn the_description_is_for_those_who_may_look_inside(gateway: Gateway) {
+async fn the_documents_are_for_everybody_and_the_page_for_those_who_may_look_inside(gateway: Gateway) {
     let read = async |gateway: &Gateway, path: &str, key: Option<&str>| {
         let request = reqwest::Client::new().get(gateway.admin_url(path));
         let request = if let Some(key) = key { request.bearer_auth(key) } else { request };
@@ -109,7 +109,10 @@ async fn the_description_is_for_those_who_may_look_inside(gateway: Gateway) {
 
     let key = super::key_of(&gateway, "strict", "tenant-admin").await;
     let gateway = gateway.restart(|config| config.admin.allow = Vec::new()).await;
-    for path in ["/openapi.json", "/docs", "/metrics"] {
+    for path in ["/openapi.json", "/openapi/public.json"] {
+        assert_eq!(read(&gateway, path, None).await.status(), 200, "{path}");
+    }
+    for path in ["/docs", "/metrics"] {
         assert_eq!(read(&gateway, path, None).await.status(), 404, "{path}");
         assert_eq!(read(&gateway, path, Some(&key)).await.status(), 404, "{path}");
         assert_eq!(read(&gateway, path, Some(ROOT_KEY)).await.status(), 200, "{path}");

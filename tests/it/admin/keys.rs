@@ -12,6 +12,7 @@ on_every_back_end!(
     a_tenants_key_sees_its_tenant_alone,
     a_key_makes_no_key_above_its_own_role,
     a_key_is_shown_once_and_worth_nothing_once_forgotten,
+    keys_are_listed_in_pages_and_shown_one_by_one,
 );
 
 async fn nobody_gets_in_without_a_key(gateway: Gateway) {
@@ -84,10 +85,11 @@ async fn a_key_makes_no_key_above_its_own_role(gateway: Gateway) {
     make(&admin_key, "tenant-admin").await.expect(201);
     make(&admin_key, "tenant-support").await.expect(201);
     make(&support_key, "tenant-support").await.refused(403, "forbidden");
-    for key in [&admin_key, ROOT_KEY] {
-        let refused = make(key, "platform-admin").await.refused(400, "validation");
-        assert_eq!(refused["errors"][0]["pointer"], "/role");
-    }
+    make(&admin_key, "platform-admin").await.refused(403, "forbidden");
+    gateway.audited("authz_fail", 2).await;
+    // No tenant's key is the platform's, whoever makes it.
+    let refused = make(ROOT_KEY, "platform-admin").await.refused(400, "validation");
+    assert_eq!(refused["errors"][0]["pointer"], "/role");
     let unknown = make(ROOT_KEY, "tenant-owner").await.refused(400, "validation");
     assert_eq!(unknown["errors"][0]["pointer"], "/role");
 }
@@ -108,4 +110,37 @@ async fn a_key_is_shown_once_and_worth_nothing_once_forgotten(gateway: Gateway) 
     admin.delete(&format!("/tenants/strict/keys/{id}")).bearer(ROOT_KEY).await.expect(204);
     admin.get("/tenants/strict").bearer(&key).await.refused(401, "invalid_token");
     admin.delete(&format!("/tenants/strict/keys/{id}")).bearer(ROOT_KEY).await.refused(404, "not_found");
+}
+
+async fn keys_are_listed_in_pages_and_shown_one_by_one(gateway: Gateway) {
+    let admin = gateway.admin();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let body = json!({"role": "tenant-support", "name": format!("key {n}")});
+        ids.push(admin.post("/tenants/strict/keys", &body).bearer(ROOT_KEY).await.expect(201).word("id"));
+        gateway.clock.advance(std::time::Duration::from_millis(1));
+    }
+    let page = async |query: &str| admin.get(&format!("/tenants/strict/keys{query}")).bearer(ROOT_KEY).await;
+
+    assert_eq!(page("").await.expect(200).ids(), ids);
+    let first = page("?limit=2").await.expect(200);
+    assert_eq!((first.ids(), first.word("next")), (ids[..2].to_vec(), ids[1].clone()));
+    // Where a page begins may be gone by then.
+    admin.delete(&format!("/tenants/strict/keys/{}", ids[1])).bearer(ROOT_KEY).await.expect(204);
+    let second = page(&format!("?limit=2&after={}", first.word("next"))).await.expect(200);
+    assert_eq!(second.ids(), ids[2..4]);
+    let last = page(&format!("?limit=2&after={}", second.word("next"))).await.expect(200);
+    assert_eq!((last.ids(), &last["next"]), (ids[4..].to_vec(), &json!(null)));
+    for query in ["?limit=0", "?limit=201", "?limit=x", "?after=x"] {
+        page(query).await.refused(400, "validation");
+    }
+
+    let one = admin.get(&format!("/tenants/strict/keys/{}", ids[3])).bearer(ROOT_KEY).await.expect(200);
+    assert_eq!(
+        (one.members(), &one.json),
+        (["created_at", "id", "name", "role"].map(str::to_owned).to_vec(), &second["items"][1])
+    );
+    for path in [format!("strict/keys/{}", ids[1]), format!("other/keys/{}", ids[3]), "strict/keys/x".to_owned()] {
+        admin.get(&format!("/tenants/{path}")).bearer(ROOT_KEY).await.refused(404, "not_found");
+    }
 }

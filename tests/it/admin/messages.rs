@@ -15,6 +15,7 @@ on_every_back_end!(
     a_test_names_the_stage_that_failed,
     tests_are_counted_and_leave_nothing,
     a_test_goes_nowhere_that_codes_do_not_go,
+    a_kill_switch_stops_tests_as_it_stops_codes,
     limits_and_texts_are_shown,
 );
 
@@ -177,6 +178,49 @@ async fn a_test_goes_nowhere_that_codes_do_not_go(gateway: Gateway) {
         ask("strict", france, &wider).await.expect(200);
     }
     ask("strict", france, &wider).await.refused(429, "too_many_requests");
+}
+
+async fn a_kill_switch_stops_tests_as_it_stops_codes(gateway: Gateway) {
+    let (provider, mail) = (Provider::always(answer(200, "{}")).await, MailServer::start(&[]));
+    let own =
+        json!({"sms": {"mode": "own", "senders": [http("first", &provider.url()), http("second", &provider.url())]}});
+    let with = |stopped: bool| {
+        let mut draft = own.clone();
+        draft["sms"]["budget"] = json!({"stopped": stopped});
+        draft
+    };
+    let ask = async |gateway: &Gateway, settings: &Value| {
+        let body = json!({"to": NUMBER, "settings": settings});
+        gateway.admin().post("/tenants/other/sms/test", &body).bearer(ROOT_KEY).await.expect(200)
+    };
+    let held_back = |told: &crate::harness::client::Answer| {
+        assert_eq!(
+            (told.word("stage"), told.word("detail")),
+            ("sender".to_owned(), "stopped".to_owned()),
+            "{}",
+            told.text
+        );
+        assert_eq!(told["senders"][1], json!({"sender": "second", "stage": "sender", "detail": "stopped"}));
+    };
+
+    // The tenant's own: what the draft says of it holds.
+    held_back(&ask(&gateway, &with(true)).await);
+    gateway.admin().patch("/tenants/other/settings", &with(true)).bearer(ROOT_KEY).await.expect(200);
+    held_back(&ask(&gateway, &json!({})).await);
+    assert_eq!(provider.asked().len(), 0);
+    assert_eq!(ask(&gateway, &with(false)).await.word("stage"), "accepted");
+    assert_eq!(provider.asked().len(), 2);
+
+    // The operator's, which no draft lifts.
+    let gateway = gateway.restart(|config| config.delivery.sms_stopped = true).await;
+    // More often than tests may be made: nothing is sent and nothing counted.
+    for _ in 0..11 {
+        held_back(&ask(&gateway, &with(false)).await);
+    }
+    assert_eq!(provider.asked().len(), 2);
+    let body = json!({"to": AWA, "settings": {"email": {"mode": "own", "senders": [smtp(mail.port)]}}});
+    let mailed = gateway.admin().post("/tenants/other/email/test", &body).bearer(ROOT_KEY).await.expect(200);
+    assert_eq!(mailed["stage"], "accepted", "{}", mailed.text);
 }
 
 async fn limits_and_texts_are_shown(gateway: Gateway) {

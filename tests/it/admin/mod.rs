@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod apps;
+mod bad_input;
 mod command_line;
 mod description;
 mod effect;

@@ -14,6 +14,7 @@ on_every_back_end!(
     of_many_patches_at_once_none_is_lost,
     an_earlier_version_comes_back_with_its_credentials,
     a_credential_never_follows_its_sender_to_another_host,
+    a_sender_of_another_kind_is_asked_for_its_own_credentials,
     own_is_complete_or_not_taken,
     a_public_url_stays_at_home,
     a_body_of_another_kind_is_refused,
@@ -184,6 +185,34 @@ async fn a_credential_never_follows_its_sender_to_another_host(gateway: Gateway)
     assert_eq!(errors(&cleared)[0].0, "/email/senders/0/password");
     let forged = patch(&gateway, &mail_with("evil.test", &json!({"sealed": "AAAA", "updated_at": 0}))).await;
     assert_eq!(errors(&forged.refused(400, "validation"))[0].1, "wrong_type");
+}
+
+async fn a_sender_of_another_kind_is_asked_for_its_own_credentials(gateway: Gateway) {
+    let senders = |sender: Value| json!({"sms": {"mode": "own", "senders": [sender]}});
+    let twilio = json!({"kind": "twilio", "name": "main", "account_sid": "AC0123456789abcdef0123456789abcdef",
+                        "auth_token": "hunter2", "from": "+15005550006"});
+    let vonage = json!({"kind": "vonage", "name": "main", "from": "Acme"});
+    let http = json!({"kind": "http", "name": "main", "url": "https://sms.acme.test/", "body": {"to": "{to}", "text": "{text}"}});
+    patch(&gateway, &senders(twilio.clone())).await.expect(200);
+
+    let refused = patch(&gateway, &senders(vonage.clone())).await.refused(400, "credential_required");
+    let required =
+        ["api_key", "api_secret"].map(|member| (format!("/sms/senders/0/{member}"), "credential_required".to_owned()));
+    assert_eq!(errors(&refused), required);
+    let mut given = vonage.clone();
+    (given["api_key"], given["api_secret"]) = (json!("k"), json!("s"));
+    patch(&gateway, &senders(given)).await.expect(200);
+    // One that needs none takes none along.
+    let shown = patch(&gateway, &senders(http)).await.expect(200);
+    assert!(!shown.text.contains("\"set\""), "{}", shown.text);
+    let mut back = twilio;
+    back.as_object_mut().unwrap().remove("auth_token");
+    patch(&gateway, &senders(back)).await.refused(400, "credential_required");
+    // What was never there was never kept.
+    let mut new = vonage;
+    new["name"] = json!("second");
+    let refused = patch(&gateway, &senders(new)).await.refused(400, "validation");
+    assert_eq!(errors(&refused)[0].0, "/sms/senders/0/api_key");
 }
 
 async fn own_is_complete_or_not_taken(gateway: Gateway) {

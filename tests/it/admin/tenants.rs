@@ -10,6 +10,7 @@ on_every_back_end!(
     what_cannot_be_a_tenant_is_named_member_by_member,
     tenants_are_listed_in_pages,
     slug_profile_and_domains_are_the_platforms,
+    region_and_locale_are_changed_here_or_in_the_settings,
     a_tenant_that_changed_meanwhile_is_not_changed,
     of_many_changes_at_once_none_is_lost,
 );
@@ -83,6 +84,45 @@ async fn slug_profile_and_domains_are_the_platforms(gateway: Gateway) {
 
     let default = gateway.admin().patch("/tenants/default", &json!({"slug": "x"})).bearer(ROOT_KEY).await;
     default.refused(409, "default_tenant");
+}
+
+async fn region_and_locale_are_changed_here_or_in_the_settings(gateway: Gateway) {
+    let key = key_of(&gateway, "bare", "tenant-admin").await;
+    let patch = |body| gateway.admin().patch("/tenants/bare", &body).bearer(&key);
+    let settings = async || gateway.admin().get("/tenants/bare/settings").bearer(&key).await.expect(200);
+
+    let changed = patch(json!({"region": "SN", "locale": "fr"})).await.expect(200);
+    assert_eq!((&changed["region"], &changed["locale"]), (&json!("SN"), &json!("fr")));
+    let shown = settings().await;
+    assert_eq!(
+        (shown.json.clone(), shown.header("etag")),
+        (json!({"region": "SN", "locale": "fr"}), changed.header("etag"))
+    );
+    gateway.audited("authz_admin", 1).await;
+    // What is not there stays, null takes back, and what changes nothing makes no version.
+    let renamed = patch(json!({"name": "Bare", "locale": null})).await.expect(200);
+    assert_eq!(
+        (&renamed["name"], &renamed["region"], &renamed["locale"]),
+        (&json!("Bare"), &json!("SN"), &json!(null))
+    );
+    gateway.audited("authz_admin", 3).await;
+    let same = patch(json!({"region": "sn", "locale": null})).await.expect(200);
+    assert_eq!(same.header("etag"), renamed.header("etag"));
+    assert_eq!(settings().await.json, json!({"region": "SN"}));
+
+    patch(json!({"region": "ML"})).header("if-match", changed.header("etag")).await.refused(412, "precondition_failed");
+    patch(json!({"region": "ML"})).header("if-match", same.header("etag")).await.expect(200);
+    for (body, pointer) in
+        [(json!({"region": "ZZ"}), "/region"), (json!({"locale": "tlh"}), "/locale"), (json!({"locale": 1}), "/locale")]
+    {
+        assert_eq!(patch(body).await.refused(400, "validation")["errors"][0]["pointer"], pointer);
+    }
+    let support = key_of(&gateway, "bare", "tenant-support").await;
+    let refused = gateway.admin().patch("/tenants/bare", &json!({"region": "SN"})).bearer(&support).await;
+    refused.refused(403, "forbidden");
+    let made = json!({"version": changed.header("etag").trim_matches('"').parse::<u64>().unwrap()});
+    let back = gateway.admin().post("/tenants/bare/settings/rollback", &made).bearer(&key).await.expect(200);
+    assert_eq!(back.json, json!({"region": "SN", "locale": "fr"}));
 }
 
 async fn a_tenant_that_changed_meanwhile_is_not_changed(gateway: Gateway) {

@@ -21,10 +21,11 @@ use crate::harness::tools::Tools;
 const CONFIGURATION: &str = "[phases.coverage]\nunexpected-methods = [\"PUT\", \"TRACE\"]\n";
 
 /// What may end the session that the fuzzer has (it learns ids from lists): asked last.
-const ENDINGS: [&str; 5] = [
+const ENDINGS: [&str; 6] = [
     "delete_api_auth_me",
     "delete_api_auth_sessions",
     "delete_api_auth_sessions_id",
+    "delete_api_auth_devices",
     "delete_api_auth_devices_id",
     "post_api_auth_logout",
 ];

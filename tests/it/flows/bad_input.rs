@@ -15,6 +15,7 @@ on_every_back_end!(
     unknown_members_are_ignored,
     an_unknown_client_id_is_refused,
     control_characters_never_get_through,
+    a_nul_is_only_wrong_wherever_it_stands,
     an_address_or_number_that_is_none_is_refused,
     forty_spellings_of_a_number_are_one_number,
 );
@@ -169,6 +170,33 @@ async fn control_characters_never_get_through(gateway: Gateway) {
         door.post("/api/auth/password/reset", &token).await.refused(400, "invalid_link");
     }
     assert_eq!(gateway.posted("b@example.com", "").await, 0);
+}
+
+async fn a_nul_is_only_wrong_wherever_it_stands(gateway: Gateway) {
+    let door = gateway.classic();
+    door.get("/api/auth/verify/a%00b").await.refused(400, "invalid_link");
+    door.get("/.well-known/jwks.json?a=%00").await.expect(200);
+    door.get("/forward-auth?audience=%00").await.refused(401, "missing_token");
+    door.get("/hooks/default/a%00b?token=%00").await.refused(404, "not_found");
+    door.get("/hooks/a%00b/main?token=x").await.expect(404);
+    gateway.door("/t/a%00b").get("/api/auth/me").await.refused(404, "tenant_not_found");
+    let app = gateway.new_app("default", "https://shop.test", &[]).await;
+    app.post(door, "/oauth/introspect", &[("token", "\0")]).await.expect(200);
+    app.post(door, "/oauth/token", &[("grant_type", "refresh_token"), ("refresh_token", "\0")]).await.expect(400);
+    door.form("/oauth/introspect", &[("client_id", "\0"), ("client_secret", "\0"), ("token", "x")]).await.expect(401);
+    let refresh = json!({"refresh_token": "\0"});
+    door.post("/api/auth/refresh", &refresh).await.refused(401, "invalid_token");
+    door.post("/api/auth/logout", &refresh).await.refused(401, "invalid_token");
+    let proof = json!({"phone": NUMBER, "first_name": "Awa", "last_name": "Diop", "registration_token": "\0"});
+    door.post("/auth/register", &proof).await.refused(403, "phone_not_verified");
+    for challenge in ["\0", "0192f3a4-7c1e-7d6a-9c1f-2b7b5f6f1a10\0"] {
+        let confirm = json!({"email": AWA, "otp": "12\u{0}456", "challenge_id": challenge});
+        assert_eq!(door.post("/api/auth/verify-otp", &confirm).await.status, 400);
+    }
+    // What nobody reads may hold anything.
+    log_in(door, AWA, "\0").await.refused(400, "invalid_credentials");
+    let body = json!({"email": AWA, "password": PASSWORD, "unknown\u{0}": "\0"});
+    door.post("/api/auth/login", &body).await.refused(400, "invalid_credentials");
 }
 
 async fn an_address_or_number_that_is_none_is_refused(gateway: Gateway) {

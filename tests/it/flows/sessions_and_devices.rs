@@ -16,6 +16,8 @@ on_every_back_end!(
     sessions_are_listed_and_ended_one_by_one,
     all_sessions_are_ended_at_once,
     devices_are_listed_and_forgotten_with_their_sessions,
+    all_devices_are_forgotten_at_once,
+    a_session_and_a_device_are_shown_one_by_one,
     nobody_ends_another_person_s_session_or_device,
     erasing_oneself_needs_a_fresh_sign_in_and_leaves_nothing,
     an_erased_address_may_register_again,
@@ -132,6 +134,67 @@ async fn devices_are_listed_and_forgotten_with_their_sessions(gateway: Gateway) 
     assert_eq!(answer["otp_required"], true);
 }
 
+async fn all_devices_are_forgotten_at_once(gateway: Gateway) {
+    let door = gateway.strict();
+    let binta = "binta@example.com";
+    let binta = sign_in(door, binta, &a_person(door, binta).await).await;
+    let first = a_person(door, AWA).await;
+    let one = sign_in(door, AWA, &first).await;
+    let (second, other) = confirm_device(&gateway, door).await;
+    let listed = door.get("/api/auth/devices").bearer(&one.access).await.expect(200);
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 2);
+
+    door.delete("/api/auth/devices").bearer(&one.access).await.expect(204);
+
+    for tokens in [&one, &other] {
+        assert!(!is_good(door, &tokens.access).await);
+        refresh(door, &tokens.refresh).await.refused(401, "invalid_token");
+    }
+    for device in [first, second] {
+        let body = json!({"email": AWA, "password": PASSWORD});
+        let answer = door.post("/api/auth/login", &body).device(&device).await.expect(200);
+        assert_eq!(answer["otp_required"], true);
+    }
+    gateway.audited("device_forgotten", 1).await;
+    assert!(is_good(door, &binta.access).await);
+    let theirs = door.get("/api/auth/devices").bearer(&binta.access).await.expect(200);
+    assert_eq!(theirs["devices"].as_array().unwrap().len(), 1);
+}
+
+/// Signs Awa in on a device that her account does not know yet: its token, and what it is given.
+async fn confirm_device(gateway: &Gateway, door: Door<'_>) -> (String, Tokens) {
+    log_in(door, AWA, PASSWORD).await.expect(200);
+    let code = gateway.inbox.next_with(AWA, "is your code").await.code(6);
+    let confirmed = door.post("/api/auth/verify-otp", &json!({"email": AWA, "otp": code})).await.expect(200);
+    (confirmed.word("device_token"), Tokens::from(&confirmed))
+}
+
+async fn a_session_and_a_device_are_shown_one_by_one(gateway: Gateway) {
+    let door = gateway.strict();
+    let tokens = sign_in(door, AWA, &a_person(door, AWA).await).await;
+    let (_, other) = confirm_device(&gateway, door).await;
+    for list in ["sessions", "devices"] {
+        let path = format!("/api/auth/{list}");
+        let listed = door.get(&path).bearer(&tokens.access).await.expect(200);
+        let listed = listed[list].as_array().unwrap();
+        assert_eq!(listed.len(), 2);
+        for one in listed {
+            let path = format!("{path}/{}", one["id"].as_str().unwrap());
+            assert_eq!(door.get(&path).bearer(&tokens.access).await.expect(200).json, *one);
+            let elsewhere = door.get(&path).bearer(&other.access).await.expect(200);
+            assert_ne!(elsewhere["current"], one["current"]);
+        }
+        for id in ["x", "a%00b", "0192f3a4-7c1e-7d6a-9c1f-2b7b5f6f1a10"] {
+            door.get(&format!("{path}/{id}")).bearer(&tokens.access).await.refused(404, "not_found");
+        }
+        door.get(&format!("{path}/x")).await.refused(401, "missing_token");
+    }
+    let ended = sessions(door, &tokens).await.iter().find(|one| one["current"] == false).unwrap()["id"].clone();
+    let path = format!("/api/auth/sessions/{}", ended.as_str().unwrap());
+    door.delete(&path).bearer(&tokens.access).await.expect(204);
+    door.get(&path).bearer(&tokens.access).await.refused(404, "not_found");
+}
+
 async fn nobody_ends_another_person_s_session_or_device(gateway: Gateway) {
     let door = gateway.classic();
     let awa = sign_in(door, AWA, &a_person(door, AWA).await).await;
@@ -141,6 +204,10 @@ async fn nobody_ends_another_person_s_session_or_device(gateway: Gateway) {
     let devices = door.get("/api/auth/devices").bearer(&awa.access).await.expect(200);
     let device = devices["devices"][0]["id"].as_str().unwrap().to_owned();
 
+    for path in [format!("/api/auth/sessions/{session}"), format!("/api/auth/devices/{device}")] {
+        door.get(&path).bearer(&binta.access).await.refused(404, "not_found");
+        door.get(&path).bearer(&awa.access).await.expect(200);
+    }
     let ended = door.delete(&format!("/api/auth/sessions/{session}")).bearer(&binta.access).await;
     let forgotten = door.delete(&format!("/api/auth/devices/{device}")).bearer(&binta.access).await;
 
@@ -216,6 +283,7 @@ async fn every_own_view_needs_a_token(gateway: Gateway) {
     }
     door.delete("/api/auth/me").await.refused(401, "missing_token");
     door.delete("/api/auth/sessions").await.refused(401, "missing_token");
+    door.delete("/api/auth/devices").await.refused(401, "missing_token");
     door.delete(&format!("/api/auth/sessions/{id}")).await.refused(401, "missing_token");
     door.delete(&format!("/api/auth/devices/{id}")).await.refused(401, "missing_token");
 }

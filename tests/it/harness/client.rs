@@ -188,6 +188,13 @@ impl Answer {
         self.json.as_object().expect("an object").keys().cloned().collect()
     }
 
+    /// The ids of the rows of a page.
+    #[track_caller]
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let items = self["items"].as_array().unwrap_or_else(|| panic!("{}: {}", self.said, self.text));
+        items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()).collect()
+    }
+
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.said)).to_str().unwrap()

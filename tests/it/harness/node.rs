@@ -164,7 +164,7 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     Answer { status, retry_after, json }
 }
 
-/// A `guichet serve` that did not come up.
+/// A `guichet serve` that did not come up, or did not stay.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -338,6 +338,13 @@ impl Node {
         let closed = self.lines.wait_for(|_| false);
         drop(tokio::time::timeout(PATIENCE, closed).await.expect("the node never ends"));
         self.child.wait().unwrap()
+    }
+
+    /// Waits for an end that nobody told it to; says how it was.
+    pub(crate) async fn ends(mut self) -> Ended {
+        let closed = self.errors.wait_for(|_| false);
+        drop(tokio::time::timeout(PATIENCE, closed).await.expect("the node never ends"));
+        Ended { code: self.child.wait().unwrap().code(), stderr: self.log() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Starting where it must not, and stopping without losing a request.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +11,9 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{HASH_QUEUE, registration};
+use super::{HASH_QUEUE, number, registration};
 use crate::harness::databases::TestDatabase;
-use crate::harness::node::{Node, Settings, answer, at_once};
+use crate::harness::node::{Node, PATIENCE, Settings, answer, at_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_master_key_than_the_databases_is_refused() {
@@ -92,6 +94,59 @@ async fn the_master_key_of_a_shared_database_stays_while_a_node_runs() {
     let said = refused(rotate(&new, &format!("{file}.newer")));
     assert!(said.contains("one that was killed"), "{said}");
     database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_master_key_was_rotated_behind_its_back_ends_by_itself() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let old = Settings::embedded().on(&database);
+    let file = old.folder().join("new.key").display().to_string();
+    let rotate = || old.run(&["key", "rotate-master", "--to-file", &file]);
+    let node = Node::spawn(&old).await;
+    assert!(!rotate().status.success());
+
+    // As if it had been out of reach for longer than its lease; it may say between two tries that it runs.
+    let lapse = "WITH lapsed AS (DELETE FROM meta WHERE name LIKE 'node/%' RETURNING 1) SELECT count(*) FROM lapsed";
+    let rotated = async {
+        loop {
+            number(&database.target, lapse).await;
+            if rotate().status.success() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, rotated).await.expect("the key is never rotated");
+
+    let ended = node.ends().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("another master key"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("GUICHET_MASTER_KEY"), "{}", ended.stderr);
+    // It took its presence along, and one with the new key runs.
+    assert_eq!(number(&database.target, "SELECT count(*) FROM meta WHERE name LIKE 'node/%'").await, 0);
+    Node::spawn(&old.without("GUICHET_MASTER_KEY").with("GUICHET_MASTER_KEY_FILE", &file)).await;
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_folder_is_missing_is_made_for_its_owner_alone() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let below = elsewhere.path().join("a/b");
+    let keys = Settings::embedded().with("GUICHET_ADMIN_KEY", "gk_root_of-a-clean-folder-long-enough");
+    let configured = keys.clone().with("DATABASE_URL", format!("sqlite:{}", below.join("guichet.db").display()));
+    for settings in [keys, configured] {
+        // Nothing else makes it: both keys are given.
+        std::fs::remove_dir_all(settings.folder()).unwrap();
+
+        Node::spawn(&settings).await;
+
+        assert_eq!(mode(settings.folder()), 0o700);
+    }
+    assert_eq!(mode(&below), 0o700);
+}
+
+/// Who may look into it.
+fn mode(folder: &Path) -> u32 {
+    std::fs::metadata(folder).unwrap().permissions().mode() & 0o777
 }
 
 #[tokio::test(flavor = "multi_thread")]

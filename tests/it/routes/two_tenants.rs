@@ -38,6 +38,7 @@ const INVITED: &str = "invited@example.com";
 const FORGETFUL: &str = "forgetful@example.com";
 const ABSENT: &str = "absent@example.com";
 const LEAVER: &str = "leaver@example.com";
+const WARY: &str = "wary@example.com";
 const NEW_ADDRESS: &str = "moved@example.com";
 const NEW_NUMBER: &str = "+221771234569";
 
@@ -48,6 +49,7 @@ enum Thing {
     Refresh,
     PhoneAccess,
     LeaverAccess,
+    WaryAccess,
     Password,
     Device,
     DeviceId,
@@ -164,6 +166,7 @@ async fn people(door: Door<'_>, wallet: &mut Wallet, app: &str) {
     let code = request_code(door, OTHER_NUMBER, CODE).await;
     let proven = verify_code(door, OTHER_NUMBER, &code).await.expect(200);
     let leaver = sign_in(door, LEAVER, &a_person(door, LEAVER).await).await;
+    let wary = sign_in(door, WARY, &a_person(door, WARY).await).await;
     let moving = json!({"email": NEW_ADDRESS});
     door.post("/api/auth/contact/change", &moving).bearer(&leaver.access).await.expect(200);
     // Past the pace of codes.
@@ -174,6 +177,7 @@ async fn people(door: Door<'_>, wallet: &mut Wallet, app: &str) {
         (Thing::Refresh, awa.refresh),
         (Thing::PhoneAccess, phone.access),
         (Thing::LeaverAccess, leaver.access),
+        (Thing::WaryAccess, wary.access),
         (Thing::Device, device),
         (Thing::Challenge, challenge),
         (Thing::MailedCode, mailed),
@@ -298,6 +302,14 @@ fn looking() -> Vec<Row> {
         row!(GET "/api/auth/devices" => 200 "", |hand, door| {
             door.get("/api/auth/devices").bearer(&hand.show(Thing::Access))
         }),
+        row!(GET "/api/auth/sessions/{id}" => 200 "", |hand, door| {
+            let path = format!("/api/auth/sessions/{}", hand.show(Thing::SessionId));
+            door.get(&path).bearer(&hand.show(Thing::Access))
+        }),
+        row!(GET "/api/auth/devices/{id}" => 200 "", |hand, door| {
+            let path = format!("/api/auth/devices/{}", hand.show(Thing::DeviceId));
+            door.get(&path).bearer(&hand.show(Thing::Access))
+        }),
         row!(POST "/oauth/introspect" => 200 "\"active\":true", |hand, door| {
             app(hand).post(door, "/oauth/introspect", &[("token", &hand.show(Thing::AppToken))])
         }),
@@ -413,6 +425,9 @@ fn ending() -> Vec<Row> {
         }),
         row!(DELETE "/api/auth/sessions" => 204 "", |hand, door| {
             door.delete("/api/auth/sessions").bearer(&hand.show(Thing::PhoneAccess))
+        }),
+        row!(DELETE "/api/auth/devices" => 204 "", |hand, door| {
+            door.delete("/api/auth/devices").bearer(&hand.show(Thing::WaryAccess))
         }),
         row!(DELETE "/api/auth/me" => 204 "", |hand, door| {
             door.delete("/api/auth/me").bearer(&hand.show(Thing::LeaverAccess))

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::page::Page;
+use super::page::{self, Page};
 use crate::actors::administration::apps::AppFacts;
 use crate::domain::app::App;
 use crate::domain::ids::AppId;
@@ -28,7 +28,13 @@ pub(super) fn routes() -> Routes<Desk> {
     use ProblemCode as P;
     Routes::new()
         .of_tenant(Role::TenantSupport, Method::GET, LIST, list)
-        .describe(Doc::new("apps", "The tenant's apps, oldest first").answer::<Page<AppView>>(200, "All of them."))
+        .describe(
+            Doc::new("apps", "The tenant's apps, oldest first")
+                .query("limit", page::LIMIT)
+                .query("after", page::AFTER)
+                .answer::<Page<AppView>>(200, "A page of them.")
+                .problems(&[P::Validation]),
+        )
         .of_tenant(Role::TenantAdmin, Method::POST, LIST, create)
         .describe(
             Doc::new("apps", "Make an app")
@@ -105,9 +111,10 @@ struct AppMade {
     secret: String,
 }
 
-async fn list(_desk: Arc<Desk>, visit: Visit, _request: Request) -> Answer {
-    let apps = visit.tenant.apps.into_iter().map(AppView::from).collect();
-    Ok(Reply::json(StatusCode::OK, &Page::whole(apps)).no_store())
+async fn list(_desk: Arc<Desk>, visit: Visit, request: Request) -> Answer {
+    let (limit, after) = (page::limit(&request)?, page::after(&request)?);
+    let page = Page::of_all(visit.tenant.apps, after.as_ref(), limit, |app| app.id, AppView::from);
+    Ok(Reply::json(StatusCode::OK, &page).no_store())
 }
 
 async fn create(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {

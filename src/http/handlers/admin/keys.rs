@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::page::Page;
+use super::page::{self, Page};
+use crate::actors::administration::keys::AdminKey;
 use crate::domain::ids::KeyId;
 use crate::domain::role::Role;
 use crate::http::desk::{Desk, Guarded as _, Visit};
@@ -25,7 +26,11 @@ pub(super) fn routes() -> Routes<Desk> {
     Routes::new()
         .of_tenant(Role::TenantSupport, Method::GET, LIST, list)
         .describe(
-            Doc::new("keys", "The tenant's admin keys, oldest first").answer::<Page<KeyView>>(200, "All of them."),
+            Doc::new("keys", "The tenant's admin keys, oldest first")
+                .query("limit", page::LIMIT)
+                .query("after", page::AFTER)
+                .answer::<Page<KeyView>>(200, "A page of them.")
+                .problems(&[ProblemCode::Validation]),
         )
         .of_tenant(Role::TenantAdmin, Method::POST, LIST, create)
         .describe(
@@ -35,6 +40,8 @@ pub(super) fn routes() -> Routes<Desk> {
                 .answer::<KeyMade>(201, "It opens the tenant from now on.")
                 .problems(&[ProblemCode::LimitReached]),
         )
+        .of_tenant(Role::TenantSupport, Method::GET, ONE, show)
+        .describe(Doc::new("keys", "One admin key").answer::<KeyView>(200, "It, without the key."))
         .of_tenant(Role::TenantAdmin, Method::DELETE, ONE, forget)
         .describe(Doc::new("keys", "Forget an admin key").empty(204, "It opens nothing any more."))
 }
@@ -47,6 +54,12 @@ struct KeyView {
     role: Role,
     name: String,
     created_at: String,
+}
+
+impl From<AdminKey> for KeyView {
+    fn from(key: AdminKey) -> Self {
+        Self { id: key.id, role: key.role, name: key.name, created_at: key.created_at.to_rfc3339() }
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -67,27 +80,33 @@ struct KeyMade {
     key: String,
 }
 
-async fn list(desk: Arc<Desk>, visit: Visit, _request: Request) -> Answer {
+async fn list(desk: Arc<Desk>, visit: Visit, request: Request) -> Answer {
+    let (limit, after) = (page::limit(&request)?, page::after(&request)?);
     let keys = desk.administration.keys(visit.tenant.id).await?;
-    let view = |key: crate::actors::administration::keys::AdminKey| KeyView {
-        id: key.id,
-        role: key.role,
-        name: key.name,
-        created_at: key.created_at.to_rfc3339(),
-    };
-    Ok(Reply::json(StatusCode::OK, &Page::whole(keys.into_iter().map(view).collect())).no_store())
+    let page = Page::of_all(keys, after.as_ref(), limit, |key| key.id, KeyView::from);
+    Ok(Reply::json(StatusCode::OK, &page).no_store())
+}
+
+async fn show(desk: Arc<Desk>, visit: Visit, request: Request) -> Answer {
+    let id = id(&request)?;
+    let keys = desk.administration.keys(visit.tenant.id).await?;
+    let key = keys.into_iter().find(|key| key.id == id).ok_or(ProblemCode::NotFound)?;
+    Ok(Reply::json(StatusCode::OK, &KeyView::from(key)).no_store())
 }
 
 async fn create(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
     let body: NewKey = request.json().await?;
     let (key, shown) = desk.administration.make_key(&visit.holder, &visit.tenant, body.role, &body.name).await?;
-    let about = KeyView { id: key.id, role: key.role, name: key.name, created_at: key.created_at.to_rfc3339() };
-    let made = KeyMade { about, key: shown.expose_secret().to_owned() };
+    let made = KeyMade { about: key.into(), key: shown.expose_secret().to_owned() };
     Ok(Reply::json(StatusCode::CREATED, &made).no_store())
 }
 
 async fn forget(desk: Arc<Desk>, visit: Visit, request: Request) -> Answer {
-    let id = request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)?;
-    desk.administration.forget_key(&visit.holder, visit.tenant.id, id).await?;
+    desk.administration.forget_key(&visit.holder, visit.tenant.id, id(&request)?).await?;
     Ok(Reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// The key that the path names; what is no id names none.
+fn id(request: &Request) -> Result<KeyId, ProblemCode> {
+    request.param("id").and_then(|id| id.parse().ok()).ok_or(ProblemCode::NotFound)
 }

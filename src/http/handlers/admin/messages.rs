@@ -32,7 +32,8 @@ const ACCEPTED: &str = "accepted";
 
 const ABOUT_TESTS: &str = "One real message through each sender of the settings in force, or of what the patch in \
                            `settings` would make of them; nothing is saved. The code in it opens nothing. Ten an hour. \
-                           A number must be where those settings let text messages go (`sms.regions`).";
+                           A number must be where those settings let text messages go (`sms.regions`); where a kill \
+                           switch stops them, no sender is asked and each answers `sender` with `stopped`.";
 
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Desk> {

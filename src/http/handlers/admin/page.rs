@@ -1,5 +1,7 @@
 //! Long lists in pages: `?limit=` and `?after=`, where `after` is the `next` of the page before.
 
+use std::fmt::Display;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,7 +28,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page of rows of which one more than `limit` was read; `place` names a row's place in the list.
+    /// A page of rows of which more than `limit` were read if there are more; `place` names a row's place in the list.
     #[must_use]
     pub fn of<R>(mut rows: Vec<R>, limit: u32, place: impl Fn(&R) -> String, show: impl Fn(R) -> T) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -34,6 +36,19 @@ impl<T> Page<T> {
         rows.truncate(limit);
         let next = rows.last().filter(|_| !is_last).map(place);
         Self { items: rows.into_iter().map(show).collect(), next }
+    }
+
+    /// A page of rows that were all read, those after the place `after`.
+    #[must_use]
+    pub fn of_all<R, P: Ord + Display>(
+        mut rows: Vec<R>,
+        after: Option<&P>,
+        limit: u32,
+        place: impl Fn(&R) -> P,
+        show: impl Fn(R) -> T,
+    ) -> Self {
+        rows.retain(|row| after.is_none_or(|after| place(row) > *after));
+        Self::of(rows, limit, |row| place(row).to_string(), show)
     }
 
     /// A list that is never long.

@@ -53,7 +53,7 @@ pub(super) fn routes() -> Routes<Desk> {
         .of_tenant(Role::TenantSupport, Method::GET, VERSIONS, versions)
         .describe(
             Doc::new("settings", "The versions there were, newest first")
-                .about("A change of the tenant itself is one of them, with the document that it left as it was.")
+                .about("A change of the tenant itself is one of them.")
                 .query("limit", page::LIMIT)
                 .query("after", page::AFTER)
                 .answer::<Page<VersionView>>(200, "A page of them.")

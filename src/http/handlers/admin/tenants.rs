@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{EXPECTED, expected, tagged};
 use super::page::{self, Page};
-use crate::actors::administration::tenants::{Change, Wanted};
+use crate::actors::administration::tenants::{Change, Replace, Wanted};
 use crate::actors::administration::{Holder, Refusal, Tenant};
 use crate::domain::contact::Region;
 use crate::domain::ids::TenantId;
@@ -52,7 +52,7 @@ pub(super) fn routes() -> Routes<Desk> {
         .of_tenant(Role::TenantAdmin, Method::PATCH, ONE, change)
         .describe(
             Doc::new("tenants", "Change a tenant")
-                .about("`slug`, `profile` and `domains` are the platform administrator's. Another slug is another issuer: tokens made before are worth nothing.")
+                .about("`slug`, `profile` and `domains` are the platform administrator's. Another slug is another issuer: tokens made before are worth nothing. `region` and `locale` stand in the settings too; null takes one back.")
                 .header("If-Match", EXPECTED)
                 .body::<TenantChange>()
                 .answer::<TenantView>(200, "As it is now.")
@@ -131,6 +131,12 @@ struct TenantChange {
     name: Option<String>,
     profile: Option<Profile>,
     domains: Option<Vec<String>>,
+    #[serde(default)]
+    #[schemars(with = "Option<Region>")]
+    region: Replace<Region>,
+    #[serde(default)]
+    #[schemars(with = "Option<Locale>")]
+    locale: Replace<Locale>,
 }
 
 async fn list(desk: Arc<Desk>, holder: Holder, request: Request) -> Answer {
@@ -162,8 +168,8 @@ async fn show(_desk: Arc<Desk>, visit: Visit, _request: Request) -> Answer {
 
 async fn change(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
     let expected = expected(&request);
-    let TenantChange { slug, name, profile, domains } = request.json().await?;
-    let change = Change { slug, name, profile, domains };
+    let TenantChange { slug, name, profile, domains, region, locale } = request.json().await?;
+    let change = Change { slug, name, profile, domains, region, locale };
     let tenant = desk.administration.change_tenant(&visit.holder, visit.tenant, &change, &expected).await?;
     Ok(shown(StatusCode::OK, tenant))
 }
