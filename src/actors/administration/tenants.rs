@@ -157,7 +157,8 @@ impl Administration {
         }
     }
 
-    /// Changes a tenant, but of its settings the region and the language alone. Slug, profile and domains are the platform's to change.
+    /// Changes a tenant, but of its settings the region and the language alone. Slug, profile and domains are
+    /// the platform's to change.
     ///
     /// # Errors
     /// [`Refusal::Forbidden`], [`Refusal::Invalid`] (a profile's floors hold for the settings there
