@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::{NUMBER, a_phone_person, minutes, request_code, seconds, verify_code};
+use super::{AWA, NUMBER, OTHER_NUMBER, Tokens, a_phone_person, minutes, request_code, seconds, verify_code};
+use crate::delivery::provider::{Provider, answer};
 use crate::harness::client::{Answer, Door};
-use crate::harness::gateway::{Gateway, on_every_back_end};
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
 on_every_back_end!(
     pumping_one_prefix_from_everywhere_stops_at_its_ceiling_and_nobody_else_is_hurt,
@@ -19,6 +20,9 @@ on_every_back_end!(
     one_network_cannot_spend_the_whole_budget,
     the_tenants_kill_switch_keeps_every_text_message_here,
     the_operators_kill_switch_keeps_every_tenants_text_messages_here,
+    a_text_that_waits_for_another_try_does_not_outlive_the_kill_switch,
+    no_kill_switch_lets_a_text_about_a_changed_contact_leave,
+    a_text_about_a_changed_contact_costs_what_any_other_does,
     a_known_device_is_told_when_no_code_can_be_sent,
     many_tenants_together_do_not_flood_one_person,
     a_person_flooded_elsewhere_registers_and_only_the_mail_waits,
@@ -197,6 +201,74 @@ async fn the_operators_kill_switch_keeps_every_tenants_text_messages_here(gatewa
 async fn a_known_device_is_told_when_no_code_can_be_sent(gateway: Gateway) {
     let device = a_phone_person(gateway.classic(), NUMBER, 4).await.device.expect("a new device is trusted");
     let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
+async fn a_text_that_waits_for_another_try_does_not_outlive_the_kill_switch(gateway: Gateway) {
+    let provider = Provider::always(answer(503, "{}")).await;
+    let sender = json!({"kind": "http", "url": provider.url(), "body": {"to": "{to}", "code": "{code}"}});
+    let settings = |stopped: bool| json!({"sms": {"mode": "own", "senders": [sender], "budget": {"stopped": stopped}}});
+    let gateway = gateway.with_settings("other", &settings(false)).await;
+    gateway.other().post("/auth/request-code", &json!({"phone": NUMBER})).await.expect(200);
+    gateway.until(|| async { !provider.asked().is_empty() }).await;
+
+    let gateway = gateway.with_settings("other", &settings(true)).await;
+
+    gateway.clock.advance(seconds(30));
+    let tried = async || {
+        let log = gateway.admin().get("/tenants/other/messages").bearer(ROOT_KEY).await.expect(200);
+        log["items"].as_array().unwrap().clone()
+    };
+    gateway.until(|| async { tried().await[0]["message_state"] == "dead" }).await;
+    let tried = tried().await;
+    assert_eq!((&tried[0]["state"], &tried[0]["code"]), (&json!("skipped"), &json!("sms_stopped")));
+    assert_eq!(provider.asked().len(), tried.len() - 1);
+}
+
+/// Another address for somebody with a number, who is told of it.
+async fn move_to(door: Door<'_>, awa: &Tokens, address: &str) {
+    let ask = json!({"email": address});
+    door.post("/api/auth/contact/change", &ask).bearer(&awa.access).await.expect(200);
+    let code = door.gateway().inbox.next_with(address, "is your code to use").await.code(6);
+    let body = json!({"email": address, "code": code});
+    door.post("/api/auth/contact/confirm", &body).bearer(&awa.access).await.expect(200);
+    assert_eq!(door.gateway().posted(address, "contact_changed\"").await, 1);
+}
+
+async fn no_kill_switch_lets_a_text_about_a_changed_contact_leave(gateway: Gateway) {
+    let awa = a_phone_person(gateway.classic(), NUMBER, 4).await;
+    let told = async |gateway: &Gateway| gateway.posted(NUMBER, "contact_changed\"").await;
+
+    let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
+    move_to(gateway.classic(), &awa, AWA).await;
+    assert_eq!(told(&gateway).await, 0);
+
+    let gateway = gateway.with_settings("default", &json!({})).await;
+    let gateway = gateway.restart(|config| config.delivery.sms_stopped = true).await;
+    gateway.clock.advance(seconds(31));
+    move_to(gateway.classic(), &awa, "awa.two@example.com").await;
+    assert_eq!(told(&gateway).await, 0);
+
+    let gateway = gateway.restart(|config| config.delivery.sms_stopped = false).await;
+    gateway.clock.advance(seconds(31));
+    move_to(gateway.classic(), &awa, "awa.three@example.com").await;
+    assert_eq!(told(&gateway).await, 1);
+}
+
+async fn a_text_about_a_changed_contact_costs_what_any_other_does(gateway: Gateway) {
+    let gateway = gateway.with_settings("strict", &budget(&json!({"hour": {"messages": 2}}))).await;
+    let door = gateway.strict();
+    let awa = a_phone_person(door, NUMBER, 6).await;
+
+    move_to(door, &awa, AWA).await;
+    assert_eq!(gateway.posted(NUMBER, "contact_changed\"").await, 1);
+
+    // The code was the first, the notice the second: there is no third of either.
+    door.post("/auth/request-code", &json!({"phone": OTHER_NUMBER})).await.expect(200);
+    assert_eq!(gateway.posted(OTHER_NUMBER, "sign_in_code").await, 0);
+    gateway.clock.advance(seconds(31));
+    move_to(door, &awa, "awa.two@example.com").await;
+    assert_eq!(gateway.posted(NUMBER, "contact_changed\"").await, 1);
+    gateway.audited("sms_ceiling_reached", 1).await;
+}
+
     let door = gateway.classic();
     gateway.clock.advance(minutes(1));
     let ask = json!({"phone": NUMBER});
