@@ -26,7 +26,10 @@ on_every_back_end!(
     a_known_device_is_told_when_no_code_can_be_sent,
     many_tenants_together_do_not_flood_one_person,
     a_person_flooded_elsewhere_registers_and_only_the_mail_waits,
+    an_administrator_is_told_that_a_person_had_a_day_s_messages,
 );
+
+const FLOODED: &str = "flooded@example.com";
 
 /// A Senegalese mobile; the first five digits after the country code are shared by a hundred of them.
 fn number(prefix: u32, n: u32) -> String {
@@ -198,9 +201,6 @@ async fn the_operators_kill_switch_keeps_every_tenants_text_messages_here(gatewa
     super::a_person(gateway.classic(), super::AWA).await;
 }
 
-async fn a_known_device_is_told_when_no_code_can_be_sent(gateway: Gateway) {
-    let device = a_phone_person(gateway.classic(), NUMBER, 4).await.device.expect("a new device is trusted");
-    let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
 async fn a_text_that_waits_for_another_try_does_not_outlive_the_kill_switch(gateway: Gateway) {
     let provider = Provider::always(answer(503, "{}")).await;
     let sender = json!({"kind": "http", "url": provider.url(), "body": {"to": "{to}", "code": "{code}"}});
@@ -269,6 +269,9 @@ async fn a_text_about_a_changed_contact_costs_what_any_other_does(gateway: Gatew
     gateway.audited("sms_ceiling_reached", 1).await;
 }
 
+async fn a_known_device_is_told_when_no_code_can_be_sent(gateway: Gateway) {
+    let device = a_phone_person(gateway.classic(), NUMBER, 4).await.device.expect("a new device is trusted");
+    let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
     let door = gateway.classic();
     gateway.clock.advance(minutes(1));
     let ask = json!({"phone": NUMBER});
@@ -309,8 +312,8 @@ async fn many_tenants_together_do_not_flood_one_person(gateway: Gateway) {
     assert_eq!(texts(&gateway).await, 51);
 }
 
-async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: Gateway) {
-    const FLOODED: &str = "flooded@example.com";
+/// Somebody of another tenant, who had a day's messages.
+async fn flooded(gateway: Gateway) -> Gateway {
     let often = json!({"otp": {"resend": {"cooldown": 15, "per_hour": 20, "per_day": 50}}});
     let gateway = gateway.with_settings("other", &often).await;
     let other = gateway.other();
@@ -325,6 +328,11 @@ async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: G
         other.post("/api/auth/login", &log_in).await.expect(200);
     }
     assert_eq!(gateway.posted(FLOODED, "device_code").await, 49);
+    gateway
+}
+
+async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: Gateway) {
+    let gateway = flooded(gateway).await;
 
     super::register(gateway.classic(), FLOODED).await.expect(201);
 
@@ -333,4 +341,28 @@ async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: G
     let ask = json!({"email": FLOODED});
     gateway.classic().post("/api/auth/resend-verification", &ask).await.expect(200);
     gateway.inbox.next_with(FLOODED, "/t/default/").await;
+}
+
+async fn an_administrator_is_told_that_a_person_had_a_day_s_messages(gateway: Gateway) {
+    let gateway = flooded(gateway).await;
+    let ask = |path: &str, body: &Value| gateway.admin().post(&format!("/tenants/{path}"), body).bearer(ROOT_KEY);
+    let found = gateway.admin().get(&format!("/tenants/other/users?email={FLOODED}")).bearer(ROOT_KEY).await;
+    let person = format!("other/users/{}", found["items"][0]["id"].as_str().unwrap());
+
+    let invited = ask("default/users", &json!({"email": FLOODED})).await.refused(429, "too_many_requests");
+    let reset = ask(&format!("{person}/reset"), &json!({})).await.refused(429, "too_many_requests");
+
+    // The first of the day's messages is some three hours old.
+    for refused in [invited, reset] {
+        assert!((72_000..80_000).contains(&refused.retry_after()), "{}", refused.retry_after());
+    }
+    for kind in ["invitation", "password_reset"] {
+        assert_eq!(gateway.posted(FLOODED, kind).await, 0, "{kind}");
+    }
+    // No flood keeps a password that others know from being withdrawn.
+    ask(&format!("{person}/mark-compromised"), &json!({})).await.expect(204);
+    assert_eq!(gateway.posted(FLOODED, "password_reset").await, 1);
+    gateway.clock.advance(minutes(23 * 60));
+    ask("default/users", &json!({"email": FLOODED})).await.expect(201);
+    gateway.inbox.next_with(FLOODED, "/invitation/").await;
 }
