@@ -14,7 +14,7 @@ use crate::actors::sessions::Device;
 use crate::domain::account::Account;
 use crate::domain::app::FIRST_PARTY;
 use crate::domain::contact::{EmailAddress, PhoneNumber};
-use crate::domain::device::DeviceKind;
+use crate::domain::device::{DeviceKind, TRUST_LIFE};
 use crate::domain::ids::{AppId, DeviceId};
 use crate::domain::password::{self, PasswordProblem};
 use crate::domain::time::seconds_rounded_up;
@@ -24,9 +24,6 @@ use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
-
-/// How long a browser keeps its device cookie; trust itself is storage's to end.
-const DEVICE_COOKIE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 
 /// A number as typed, in the tenant's region.
 ///
@@ -142,7 +139,7 @@ impl From<Device> for DeviceView {
             kind: device.known.kind,
             user_agent: device.label,
             created_at: device.created_at.to_rfc3339(),
-            last_seen_at: device.last_seen_at.to_rfc3339(),
+            last_seen_at: device.known.last_seen_at.to_rfc3339(),
         }
     }
 }
@@ -280,7 +277,7 @@ pub fn with_device(reply: Reply, tenant: &TenantContext, token: Option<&SecretSt
         .http_only(true)
         .secure(tenant.is_https())
         .same_site(cookie::SameSite::Lax)
-        .max_age(cookie::time::Duration::try_from(DEVICE_COOKIE_LIFE).unwrap_or_default())
+        .max_age(cookie::time::Duration::try_from(TRUST_LIFE).unwrap_or_default())
         .build();
     reply.with_cookie(&cookie)
 }
