@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Deps;
-use super::attempts;
+use super::afterwards::Afterwards;
+use super::{Deps, attempts};
 use crate::actors::ask::ReplyPort;
 use crate::actors::budget::{Booked, Outgoing, Receipt};
 use crate::actors::directory::Who;
@@ -109,23 +109,28 @@ pub enum LinkRequestOutcome {
     },
 }
 
-/// Counts the mail, answers, and only then looks whether there is anything to send: neither the
-/// ceiling nor the time of the answer tells who has an account.
+/// Counts the mail, answers, and only then has it looked whether there is anything to send: neither the
+/// ceiling nor the time of this answer or the next tells who has an account.
 pub(super) async fn mail(
-    deps: &Deps,
+    deps: &Arc<Deps>,
+    afterwards: &Afterwards,
     who: Who,
-    ask: &LinkRequest,
+    ask: LinkRequest,
     wanted: Wanted,
     reply: ReplyPort<Result<LinkRequestOutcome, Failure>>,
 ) {
-    let counted = count(deps, ask, wanted).await;
+    let counted = count(deps, &ask, wanted).await;
     let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
     let _nobody_waits = reply.send(counted);
-    // Whoever waits for the answer goes first, or what follows would still delay it.
-    tokio::task::yield_now().await;
     let Who::Account(id) = who else { return };
-    if accepted && let Err(failure) = issue_if_served(deps, id, ask, wanted).await {
-        tracing::warn!(%failure, "a link was asked for but could not be mailed");
+    if accepted {
+        let deps = Arc::clone(deps);
+        let issue = async move {
+            if let Err(failure) = issue_if_served(&deps, id, &ask, wanted).await {
+                tracing::warn!(%failure, "a link was asked for but could not be mailed");
+            }
+        };
+        afterwards.see_to(Box::pin(issue)).await;
     }
 }
 
