@@ -144,11 +144,12 @@ impl From<Device> for DeviceView {
     }
 }
 
-/// A person as the two original APIs show one.
+/// A person as the two original APIs show one: each route as its own API does, whatever else the account
+/// has; elsewhere by the address, if there is one.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum User {
-    /// Registered with e-mail and password.
+    /// As the API of e-mail and password shows one.
     Email {
         /// A string, equal to the token's `sub`.
         id: String,
@@ -160,7 +161,7 @@ pub enum User {
         #[serde(rename = "phoneNumber")]
         phone_number: Option<String>,
     },
-    /// Registered with a phone number.
+    /// As the API of codes by SMS shows one.
     Phone {
         /// A string, equal to the token's `sub`.
         id: String,
@@ -173,20 +174,27 @@ pub enum User {
     },
 }
 
+impl User {
+    /// For the clients of the API of codes by SMS.
+    fn by_phone(account: &Account) -> Self {
+        Self::Phone {
+            id: account.id.to_string(),
+            phone: account.phone.as_ref().map(|number| number.as_str().to_owned()),
+            first_name: account.first_name.clone(),
+            last_name: account.last_name.clone(),
+        }
+    }
+}
+
 impl From<&Account> for User {
     fn from(account: &Account) -> Self {
-        let id = account.id.to_string();
+        let Some(email) = &account.email else { return Self::by_phone(account) };
         let phone = account.phone.as_ref().map(|number| number.as_str().to_owned());
-        match &account.email {
-            Some(email) => Self::Email {
-                id,
-                username: account.username.clone(),
-                email: email.as_str().to_owned(),
-                phone_number: phone.or_else(|| account.phone_as_given.clone()),
-            },
-            None => {
-                Self::Phone { id, phone, first_name: account.first_name.clone(), last_name: account.last_name.clone() }
-            }
+        Self::Email {
+            id: account.id.to_string(),
+            username: account.username.clone(),
+            email: email.as_str().to_owned(),
+            phone_number: phone.or_else(|| account.phone_as_given.clone()),
         }
     }
 }
@@ -229,9 +237,25 @@ pub struct MessageBody<'a> {
     message: &'a str,
 }
 
-/// The answer to a completed sign-in; a newly trusted device gets its cookie too.
+/// The answer to a completed sign-in by address; a newly trusted device gets its cookie too.
 #[must_use]
-pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, message: Option<&'static str>) -> Reply {
+pub fn signed_in(tenant: &TenantContext, entry: &SignedIn, message: &'static str) -> Reply {
+    entered(StatusCode::OK, tenant, entry, User::from(&entry.account), Some(message))
+}
+
+/// The answer to a completed sign-in by number, likewise.
+#[must_use]
+pub fn signed_in_by_phone(status: StatusCode, tenant: &TenantContext, entry: &SignedIn) -> Reply {
+    entered(status, tenant, entry, User::by_phone(&entry.account), None)
+}
+
+fn entered(
+    status: StatusCode,
+    tenant: &TenantContext,
+    entry: &SignedIn,
+    user: User,
+    message: Option<&'static str>,
+) -> Reply {
     let body = SignedInBody {
         message,
         token: entry.token.expose_secret(),
@@ -239,7 +263,7 @@ pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, m
         token_type: "Bearer",
         expires_in: entry.expires_in,
         device_token: entry.device_token.as_ref().map(SecretString::expose_secret),
-        user: User::from(&entry.account),
+        user,
     };
     let reply = with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref());
     with_token(reply, tenant, entry.token.expose_secret(), entry.expires_in)
