@@ -10,6 +10,7 @@
 //! is kept: both books are the ephemeral store's, and two nodes share one count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::auditor::Auditor;
 use super::failure::Failure;
@@ -105,21 +106,41 @@ impl Budget {
         {
             return Ok(Booked::Withheld);
         }
-        let recipient = RecipientCount {
-            operation: self.operation(),
-            recipient: *self.digests.recipient(outgoing.to).as_bytes(),
-            per_day: RECIPIENT_PER_DAY,
-        };
-        let counted = self.ephemeral.count_recipient(&recipient).await;
-        if let Ok(MailVerdict::Allowed) = counted {
+        let counted = self.count(outgoing).await;
+        if let Ok(Ok(recipient)) = counted {
             return Ok(Booked::Taken(Receipt { spend, recipient: Some(recipient) }));
         }
         if let Some(spend) = &spend {
             self.ephemeral.give_back_budget(outgoing.tenant.id(), spend).await?;
         }
-        counted?;
-        self.take(outgoing.tenant, &Spend::on_nothing(self.operation(), Withheld::Recipient)).await?;
-        Ok(Booked::Withheld)
+        counted.map(|_| Booked::Withheld)
+    }
+
+    /// Takes a mail that an administrator causes, who is told how long until the next one fits if this one
+    /// does not.
+    pub(super) async fn book_mail(
+        &self,
+        tenant: &TenantContext,
+        to: &Contact,
+    ) -> Result<Result<Receipt, Duration>, Failure> {
+        let counted = self.count(&Outgoing::mail(tenant, to)).await?;
+        Ok(counted.map(|recipient| Receipt { spend: None, recipient: Some(recipient) }))
+    }
+
+    /// Counts a message for its recipient's day; how long until the next one fits, if this one does not.
+    async fn count(&self, outgoing: &Outgoing<'_>) -> Result<Result<RecipientCount, Duration>, Failure> {
+        let recipient = RecipientCount {
+            operation: self.operation(),
+            recipient: *self.digests.recipient(outgoing.to).as_bytes(),
+            per_day: RECIPIENT_PER_DAY,
+        };
+        match self.ephemeral.count_recipient(&recipient).await? {
+            MailVerdict::Allowed => Ok(Ok(recipient)),
+            MailVerdict::Refused(wait) => {
+                self.take(outgoing.tenant, &Spend::on_nothing(self.operation(), Withheld::Recipient)).await?;
+                Ok(Err(wait.left()))
+            }
+        }
     }
 
     /// Takes a text message that one sender may have charged for once more, for the next sender. Only

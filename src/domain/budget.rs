@@ -47,8 +47,9 @@ use super::ids::OperationId;
 use super::lockout::VERDICT_MEMORY;
 use super::time::Timestamp;
 
-/// Messages of a day to one recipient, over all tenants, channels and purposes but security mails:
-/// without it many tenants together would be a tool to flood somebody.
+/// Messages of a day to one recipient, over all tenants, channels and purposes but security mails (locks,
+/// new devices, stolen tokens, changed passwords and contacts, passwords that others know): without it many
+/// tenants together would be a tool to flood somebody, and with those in it a flood would silence them.
 pub const RECIPIENT_PER_DAY: u32 = 50;
 
 /// Digits of a number that its neighbours share, country code included.

@@ -5,11 +5,23 @@
 //! counter of its own only from the address prefix where it was trusted: anyone can copy a header.
 //! The first of header, cookie, `User-Agent` that is *present* decides; an unknown value is a
 //! stranger, with no second chance through a weaker proof.
+//!
+//! Trust ends: with the last sign-in's age, and when too many devices were trusted since.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::DeviceId;
 use super::lockout::Lane;
+use super::time::Timestamp;
+
+/// How long trust lasts after a sign-in; a browser keeps its device cookie as long.
+pub const TRUST_LIFE: Duration = Duration::from_hours(90 * 24);
+
+/// Devices that one account trusts at most: a client that shows no device token, as those of the original
+/// API do not, leaves another one behind at every sign-in.
+pub const MOST_TRUSTED: u32 = 20;
 
 /// What a request offered as its device, in the order of strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +51,16 @@ pub struct KnownDevice {
     pub kind: DeviceKind,
     /// The address prefix (/24 or /48) where it was trusted, for `UserAgent` devices.
     pub trusted_from: Option<String>,
+    /// When it last signed in.
+    pub last_seen_at: Timestamp,
+}
+
+impl KnownDevice {
+    /// Not used for so long that it is a stranger's again.
+    #[must_use]
+    pub fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.last_seen_at + TRUST_LIFE <= now
+    }
 }
 
 /// What a client's proof is worth.
@@ -63,8 +85,13 @@ impl Standing {
 
 /// What the device found for a proof (if any) is worth to a client at `address_prefix`.
 #[must_use]
-pub fn standing(found: Option<&KnownDevice>, trusts_user_agent: bool, address_prefix: Option<&str>) -> Standing {
-    match found {
+pub fn standing(
+    found: Option<&KnownDevice>,
+    now: Timestamp,
+    trusts_user_agent: bool,
+    address_prefix: Option<&str>,
+) -> Standing {
+    match found.filter(|device| !device.has_lapsed(now)) {
         Some(device) if device.kind == DeviceKind::Token => {
             Standing { device: Some(device.id), lane: Lane::Device(device.id) }
         }
@@ -134,8 +161,11 @@ mod tests {
         }
     }
 
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
     fn device(kind: DeviceKind) -> KnownDevice {
-        KnownDevice { id: DeviceId::random([1; 16]), kind, trusted_from: Some("192.0.2.0/24".to_owned()) }
+        let trusted_from = Some("192.0.2.0/24".to_owned());
+        KnownDevice { id: DeviceId::random([1; 16]), kind, trusted_from, last_seen_at: NOW }
     }
 
     #[test]
@@ -143,7 +173,7 @@ mod tests {
         let known = device(DeviceKind::Token);
 
         for from in [Some("192.0.2.0/24"), Some("198.51.100.0/24"), None] {
-            assert_eq!(standing(Some(&known), false, from).lane, Lane::Device(known.id));
+            assert_eq!(standing(Some(&known), NOW, false, from).lane, Lane::Device(known.id));
         }
     }
 
@@ -151,16 +181,27 @@ mod tests {
     fn a_copied_user_agent_skips_the_code_but_counts_among_strangers() {
         let known = device(DeviceKind::UserAgent);
 
-        let copied = standing(Some(&known), true, Some("198.51.100.0/24"));
+        let copied = standing(Some(&known), NOW, true, Some("198.51.100.0/24"));
 
         assert!(copied.is_trusted());
         assert_eq!(copied.lane, Lane::Strangers);
-        assert_eq!(standing(Some(&known), true, Some("192.0.2.0/24")).lane, Lane::Device(known.id));
+        assert_eq!(standing(Some(&known), NOW, true, Some("192.0.2.0/24")).lane, Lane::Device(known.id));
     }
 
     #[test]
     fn outside_the_classic_profile_a_user_agent_is_a_stranger() {
-        assert_eq!(standing(Some(&device(DeviceKind::UserAgent)), false, None), Standing::STRANGER);
-        assert_eq!(standing(None, true, None), Standing::STRANGER);
+        assert_eq!(standing(Some(&device(DeviceKind::UserAgent)), NOW, false, None), Standing::STRANGER);
+        assert_eq!(standing(None, NOW, true, None), Standing::STRANGER);
+    }
+
+    #[test]
+    fn what_was_not_used_for_the_life_of_its_cookie_is_a_stranger() {
+        for kind in [DeviceKind::Token, DeviceKind::UserAgent] {
+            let known = device(kind);
+            let at = |moment| standing(Some(&known), moment, true, known.trusted_from.as_deref());
+
+            assert!(at(NOW + TRUST_LIFE - Duration::from_millis(1)).is_trusted());
+            assert_eq!(at(NOW + TRUST_LIFE), Standing::STRANGER);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Devices an account trusts, by digest. What a proof is worth is judged in `domain::device`.
+//! Devices an account trusts, by digest. What a proof is worth, and for how long, is judged in
+//! `domain::device`.
 
 use sqlx::types::Uuid;
 
@@ -7,13 +8,13 @@ use super::engine::{Database, Tx};
 use super::error::StorageError;
 use super::notes;
 use super::sessions;
-use crate::domain::device::{DeviceKind, DeviceProof, KnownDevice};
-use crate::domain::event::Event;
+use crate::domain::device::{DeviceKind, DeviceProof, KnownDevice, MOST_TRUSTED};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{AccountId, DeviceId, SessionId, TenantId};
 use crate::domain::time::Timestamp;
 
 const FIND: &str = "
-    SELECT id, kind, trusted_from FROM devices
+    SELECT id, kind, trusted_from, last_seen_at FROM devices
      WHERE tenant_id = $1 AND account_id = $2 AND kind = $3 AND digest = $4";
 
 /// Trusting the same device again keeps its id, and with it its counter and its sessions.
@@ -35,6 +36,22 @@ const TOUCH: &str = "
 const DELETE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 AND id = $3";
 
 const DELETE_ALL: &str = "DELETE FROM devices WHERE tenant_id = $1 AND account_id = $2 RETURNING id";
+
+/// `$3` is the device just trusted, which never leaves in favour of another; `$4` how many others stay.
+const DELETE_SURPLUS: &str = "
+    DELETE FROM devices
+     WHERE tenant_id = $1 AND account_id = $2 AND id <> $3
+       AND id NOT IN (SELECT id FROM devices
+                       WHERE tenant_id = $1 AND account_id = $2 AND id <> $3
+                       ORDER BY last_seen_at DESC, id DESC LIMIT $4)
+    RETURNING id";
+
+/// The condition stands twice: a device that signs in between the two must stay.
+const DELETE_UNUSED: &str = "
+    DELETE FROM devices
+     WHERE last_seen_at <= $1
+       AND (tenant_id, id) IN (SELECT tenant_id, id FROM devices WHERE last_seen_at <= $1 LIMIT $2)
+    RETURNING tenant_id, account_id, id";
 
 /// The lane ends with its device.
 const DELETE_LANE: &str = "DELETE FROM attempts WHERE tenant_id = $1 AND account_id = $2 AND lane = $3";
@@ -72,8 +89,6 @@ pub struct Device {
     pub label: Option<String>,
     /// When it was first trusted.
     pub created_at: Timestamp,
-    /// When it last signed in.
-    pub last_seen_at: Timestamp,
 }
 
 /// Trusted devices.
@@ -97,7 +112,7 @@ impl Devices<'_> {
         let (tenant, account) = (tenant.uuid(), account.uuid());
         let row = fetch_optional!(
             self.db.read(),
-            (Uuid, String, Option<String>),
+            (Uuid, String, Option<String>, i64),
             FIND,
             tenant,
             account,
@@ -107,7 +122,8 @@ impl Devices<'_> {
         row.map(known).transpose()
     }
 
-    /// Trusts a device; its id from now on (an older one if the account knew it).
+    /// Trusts a device; its id from now on (an older one if the account knew it). Beyond the most that one
+    /// account trusts, those leave that signed in least recently.
     ///
     /// # Errors
     /// [`StorageError::Conflict`] if the account is gone.
@@ -195,7 +211,8 @@ pub(super) async fn touch(
     Ok(execute!(tx.on(), TOUCH, tenant.uuid(), account.uuid(), id.uuid(), now.as_millis())? == 1)
 }
 
-/// Trusts a device within a transaction.
+/// Trusts a device within a transaction. What has to make room for it leaves its sessions: nobody said
+/// that it is lost.
 pub(super) async fn trust(
     tx: &mut Tx,
     tenant: TenantId,
@@ -215,7 +232,54 @@ pub(super) async fn trust(
         device.label.as_deref(),
         device.created_at.as_millis(),
     )?;
-    Ok(row.map_or(device.id, |(id,)| id.into()))
+    let id = row.map_or(device.id, |(id,)| id.into());
+    make_room(tx, tenant, account, id, device.created_at).await?;
+    Ok(id)
+}
+
+async fn make_room(
+    tx: &mut Tx,
+    tenant: TenantId,
+    account: AccountId,
+    newest: DeviceId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let others = i64::from(MOST_TRUSTED) - 1;
+    let (of_tenant, of_account) = (tenant.uuid(), account.uuid());
+    let gone = fetch_all!(tx.on(), (Uuid,), DELETE_SURPLUS, of_tenant, of_account, newest.uuid(), others)?;
+    let mut events = Vec::with_capacity(gone.len());
+    for (id,) in gone {
+        execute!(tx.on(), DELETE_LANE, of_tenant, of_account, DeviceId::from(id).to_string())?;
+        events.push(forgotten(tenant, account, "surplus", now));
+    }
+    notes::write_events(tx, &events).await
+}
+
+/// Forgets devices of all tenants that did not sign in after `until`, at most `limit`; how many. Their
+/// sessions stay. One statement after the other: together they would hold many accounts' rows at once.
+pub(super) async fn forget_unused(
+    db: &Database,
+    until: Timestamp,
+    limit: u32,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let gone = fetch_all!(db.write(), (Uuid, Uuid, Uuid), DELETE_UNUSED, until.as_millis(), i64::from(limit))?;
+    let mut events = Vec::with_capacity(gone.len());
+    for &(tenant, account, id) in &gone {
+        execute!(db.write(), DELETE_LANE, tenant, account, DeviceId::from(id).to_string())?;
+        events.push(forgotten(tenant.into(), account.into(), "unused", now));
+    }
+    if !events.is_empty() {
+        let mut tx = db.begin().await?;
+        notes::write_events(&mut tx, &events).await?;
+        tx.commit().await?;
+    }
+    Ok(gone.len() as u64)
+}
+
+const fn forgotten(tenant: TenantId, account: AccountId, cause: &'static str, at: Timestamp) -> Event {
+    let (account, kind, cause) = (Some(account), EventKind::DeviceForgotten, Some(cause));
+    Event { tenant, account, kind, at, cause, key: None, subject: None }
 }
 
 /// Trusts none of the account's devices any more, but the one of the session `keep`.
@@ -235,10 +299,12 @@ const fn word(kind: DeviceKind) -> &'static str {
     }
 }
 
-fn known((id, kind, trusted_from): (Uuid, String, Option<String>)) -> Result<KnownDevice, StorageError> {
+fn known(
+    (id, kind, trusted_from, last_seen_at): (Uuid, String, Option<String>, i64),
+) -> Result<KnownDevice, StorageError> {
     let kind = [DeviceKind::Token, DeviceKind::UserAgent].into_iter().find(|known| word(*known) == kind);
     let kind = kind.ok_or_else(|| StorageError::corrupt("devices.kind"))?;
-    Ok(KnownDevice { id: id.into(), kind, trusted_from })
+    Ok(KnownDevice { id: id.into(), kind, trusted_from, last_seen_at: Timestamp::from_millis(last_seen_at) })
 }
 
 row! {
@@ -255,10 +321,9 @@ row! {
 impl DeviceRow {
     fn into_device(self) -> Result<Device, StorageError> {
         Ok(Device {
-            known: known((self.id, self.kind, self.trusted_from))?,
+            known: known((self.id, self.kind, self.trusted_from, self.last_seen_at))?,
             label: self.label,
             created_at: Timestamp::from_millis(self.created_at),
-            last_seen_at: Timestamp::from_millis(self.last_seen_at),
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::devices;
 use super::engine::Database;
 use super::error::StorageError;
+use crate::domain::device::TRUST_LIFE;
 use crate::domain::time::Timestamp;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -80,6 +82,8 @@ pub struct Swept {
     pub accounts: u64,
     /// Sessions over for a day, with their refresh tokens.
     pub sessions: u64,
+    /// Devices not used for so long that they are trusted no longer.
+    pub devices: u64,
     /// Sealed successors past every grace.
     pub sealed_successors: u64,
     /// Revocations two days old, twice the longest life of an access token.
@@ -104,14 +108,15 @@ impl Swept {
         self.rows().into_iter().any(|rows| rows >= u64::from(limit))
     }
 
-    fn rows(&self) -> [u64; 12] {
-        let Self { links, proofs, accounts, sessions, sealed_successors, revocations, .. } = *self;
+    fn rows(&self) -> [u64; 13] {
+        let Self { links, proofs, accounts, sessions, devices, sealed_successors, revocations, .. } = *self;
         let Self { messages, deliveries, early_receipts, locks, keys, audit, .. } = *self;
         [
             links,
             proofs,
             accounts,
             sessions,
+            devices,
             sealed_successors,
             revocations,
             messages,
@@ -168,6 +173,7 @@ impl Housekeeping<'_> {
             proofs: self.remove(PROOFS, now - DAY, limit).await?,
             accounts: self.remove(LAPSED, now, limit).await?,
             sessions: expired + ended,
+            devices: devices::forget_unused(self.db, now - TRUST_LIFE, limit, now).await?,
             sealed_successors: self.remove(SEALED, now - LONGEST_GRACE, limit).await?,
             revocations: self.remove(REVOCATIONS, now - 2 * DAY, limit).await?,
             messages: settled + changes_told,

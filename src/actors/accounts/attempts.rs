@@ -11,7 +11,7 @@
 //!
 //! The mirror of an ordinary failure is written after the answer has left, so that a known
 //! account answers no slower than an unknown one; the lock is written before the answer that
-//! made it.
+//! made it. Mirrors may land in any order: each carries the book's version.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +47,7 @@ const CLEARING_PAUSE: Duration = Duration::from_secs(2);
 /// written down) before something is wrong with it.
 const MOST_DETOURS: u32 = 4;
 
-/// Locks known to be on record, so that refusals during a lock cost storage nothing.
+/// Locks known to be on record or about to be, so that refusals during a lock cost storage nothing.
 #[derive(Debug)]
 pub struct RecordedLocks(Mutex<LruCache<AttemptId, ()>>);
 
@@ -59,12 +59,30 @@ impl Default for RecordedLocks {
 }
 
 impl RecordedLocks {
-    fn contains(&self, lock: AttemptId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lock).is_some()
+    /// The caller's to see to, unless it is on record or somebody sees to it already: of several, one might
+    /// find no room for the owner's mail and record the lock without.
+    fn claim(&self, lock: AttemptId) -> Option<Claim<'_>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).put(lock, ());
+        known.is_none().then_some(Claim { locks: self, lock, recorded: false })
     }
 
     fn insert(&self, lock: AttemptId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(lock, ());
+    }
+}
+
+/// A lock that somebody sees to; dropped before it is on record, it is anybody's again.
+struct Claim<'a> {
+    locks: &'a RecordedLocks,
+    lock: AttemptId,
+    recorded: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.recorded {
+            self.locks.0.lock().unwrap_or_else(PoisonError::into_inner).pop(&self.lock);
+        }
     }
 }
 
@@ -298,14 +316,17 @@ impl Attempts<'_> {
     /// mirrored.
     async fn confirm_recorded(&self, lock: Lock) -> Result<(), Failure> {
         let Some(account) = self.account_id() else { return Ok(()) };
-        if self.deps.recorded_locks.contains(lock.id) {
-            return Ok(());
-        }
+        let Some(mut claim) = self.deps.recorded_locks.claim(lock.id) else { return Ok(()) };
+        self.make_recorded(account, lock).await?;
+        claim.recorded = true;
+        Ok(())
+    }
+
+    async fn make_recorded(&self, account: AccountId, lock: Lock) -> Result<(), Failure> {
         let (version, counters) = self.deps.storage.attempts().load(self.tenant.id(), account).await?;
         let known = counters.get(&self.lane).copied().unwrap_or_default();
         if known.lock.is_some_and(|known| known.id == lock.id) {
-            self.deps.recorded_locks.insert(lock.id); // by another node, with the true count
-            return Ok(());
+            return Ok(()); // by another node, with the true count
         }
         let threshold = self.tenant.policy().lockout.threshold;
         let counter = Counter {

@@ -58,7 +58,8 @@ impl Client {
     ) -> Result<Standing, Failure> {
         let Some(proof) = self.proof(deps, tenant.id(), account) else { return Ok(Standing::STRANGER) };
         let found = deps.storage.devices().find(tenant.id(), account, proof).await?;
-        Ok(standing(found.as_ref(), tenant.policy().trusts_user_agent, self.address_prefix.as_deref()))
+        let trusts_user_agent = tenant.policy().trusts_user_agent;
+        Ok(standing(found.as_ref(), deps.clock.now(), trusts_user_agent, self.address_prefix.as_deref()))
     }
 
     /// The lane of codes: only a device *token* the account knows has tries and sends of its own.

@@ -4,6 +4,8 @@
 //!   change ──► a code to the NEW contact ──► confirm ──► swapped in one transaction, old and new told
 //! ```
 //!
+//! A text that tells of it costs what any other does, and is not sent where none is; the change goes on.
+//!
 //! Who may begin is the front end's to judge (a sign-in of the last minutes). The code is derived from
 //! the account's challenge and the new contact, so it is worth nothing to another account or for
 //! another contact, and its tries and sends are the account's. What one contact may be sent is
@@ -14,6 +16,7 @@ use std::time::Duration;
 use super::Deps;
 use super::codes::{self, Answer, CodeSend, Destination, Issued, Waiting};
 use super::device_code::{CodeOutcome, accepted};
+use crate::actors::budget::{Booked, Outgoing, Receipt};
 use crate::actors::failure::Failure;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, ContactKind};
@@ -21,7 +24,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, SessionId};
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
-use crate::domain::message::{Content, Message};
+use crate::domain::message::{Channel, Content, Message};
 use crate::domain::otp::CodePurpose;
 use crate::domain::policy::ResendPolicy;
 use crate::ephemeral::{MailCount, MailVerdict};
@@ -165,9 +168,15 @@ pub(super) async fn confirm(deps: &Deps, ask: &ConfirmContact) -> Result<Confirm
         proof,
         keep: ask.session,
     };
-    let messages = notices(deps, tenant, &account, &ask.contact);
+    let (messages, receipts) = notices(deps, tenant, &account, &ask.contact).await;
     let events = [deps.event(tenant, Some(account.id), EventKind::UserUpdated, Some("contact"))];
-    match deps.storage.accounts().change_contact(&change, &deps.notes(&messages, &events)).await? {
+    let changed = deps.storage.accounts().change_contact(&change, &deps.notes(&messages, &events)).await;
+    if !matches!(changed, Ok(ContactChanged::Changed)) {
+        for receipt in &receipts {
+            deps.budget.give_back(tenant, receipt).await?;
+        }
+    }
+    match changed? {
         ContactChanged::Changed => {
             deps.revocations.announce(tenant.id()).await;
             deps.postman.dispatch_all(messages);
@@ -189,8 +198,13 @@ fn of_kind(account: &Account, kind: ContactKind) -> Option<Contact> {
 }
 
 /// "Your contact was changed", wherever its owner may be reached: before, after, and the other way
-/// (ASVS 6.3.7; NIST 800-63B-4 §4.6).
-fn notices(deps: &Deps, tenant: &TenantContext, account: &Account, new: &Contact) -> Vec<Message> {
+/// (ASVS 6.3.7; NIST 800-63B-4 §4.6). With what was paid for those that are texts.
+async fn notices(
+    deps: &Deps,
+    tenant: &TenantContext,
+    account: &Account,
+    new: &Contact,
+) -> (Vec<Message>, Vec<Receipt>) {
     let mut reached: Vec<Contact> =
         [ContactKind::Email, ContactKind::Phone].into_iter().filter_map(|kind| of_kind(account, kind)).collect();
     if !reached.contains(new) {
@@ -198,6 +212,28 @@ fn notices(deps: &Deps, tenant: &TenantContext, account: &Account, new: &Contact
     }
     let not_after = deps.clock.now() + WORTH_TELLING;
     let content = Content::ContactChanged { account: account.id };
-    let notice = |to: Contact| deps.message(tenant, to, account.locale, content.clone(), not_after);
-    reached.into_iter().filter(|to| deps.postman.can_send(tenant, to.channel())).map(notice).collect()
+    let (mut messages, mut receipts) = (Vec::new(), Vec::new());
+    for to in reached.into_iter().filter(|to| deps.postman.can_send(tenant, to.channel())) {
+        if to.channel() == Channel::Sms {
+            let Some(receipt) = pay(deps, tenant, account, &to).await else { continue };
+            receipts.push(receipt);
+        }
+        messages.push(deps.message(tenant, to, account.locale, content.clone(), not_after));
+    }
+    (messages, receipts)
+}
+
+/// Pays for a text to a number that the account has proven, now or before; `None` if it is not to be sent.
+async fn pay(deps: &Deps, tenant: &TenantContext, account: &Account, to: &Contact) -> Option<Receipt> {
+    match deps.budget.book(&Outgoing { tenant, to, proven: true, client: None }).await {
+        Ok(Booked::Taken(receipt)) => Some(receipt),
+        Ok(Booked::Withheld) => {
+            tracing::warn!(account.id = %account.id, "a text about a changed contact was withheld");
+            None
+        }
+        Err(failure) => {
+            tracing::warn!(%failure, account.id = %account.id, "a text about a changed contact could not be paid for");
+            None
+        }
+    }
 }

@@ -69,9 +69,10 @@ pub(super) async fn invite(deps: &Deps, ask: &Invite) -> Result<InviteOutcome, F
     if waiting.as_ref().is_some_and(Account::is_verified) {
         return Ok(InviteOutcome::Exists);
     }
-    if let Some(wait) = links::over_ceiling(deps, tenant, &to, "invitation").await? {
-        return Ok(InviteOutcome::Wait { wait });
-    }
+    let receipt = match links::book_for_admin(deps, tenant, &to, "invitation").await? {
+        Ok(receipt) => receipt,
+        Err(wait) => return Ok(InviteOutcome::Wait { wait }),
+    };
 
     let now = deps.clock.now();
     let expires = now + tenant.policy().invitation_ttl;
@@ -89,11 +90,14 @@ pub(super) async fn invite(deps: &Deps, ask: &Invite) -> Result<InviteOutcome, F
     let events = [deps.admin_event(tenant, account.id, kind, "invitation", ask.key)];
     let notes = deps.notes(&messages, &events);
     let invited = if waiting.is_some() {
-        deps.storage.accounts().invite_again(&link, &notes).await?
+        deps.storage.accounts().invite_again(&link, &notes).await
     } else {
-        deps.storage.accounts().invite(&account, &link, &notes).await?
+        deps.storage.accounts().invite(&account, &link, &notes).await
     };
-    match invited {
+    if !matches!(invited, Ok(Invited::Invited)) {
+        deps.budget.give_back(tenant, &receipt).await?;
+    }
+    match invited? {
         Invited::Taken => Ok(InviteOutcome::Exists),
         Invited::Invited => {
             deps.postman.dispatch_all(messages.into());

@@ -7,17 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Deps;
-use super::attempts;
+use super::afterwards::Afterwards;
+use super::{Deps, attempts};
 use crate::actors::ask::ReplyPort;
-use crate::actors::budget::{Booked, Outgoing};
+use crate::actors::budget::{Booked, Outgoing, Receipt};
 use crate::actors::directory::Who;
 use crate::actors::failure::Failure;
 use crate::actors::hasher::Choice;
 use crate::crypto::digest;
 use crate::domain::account::Account;
 use crate::domain::contact::{Contact, EmailAddress};
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{AccountId, ChallengeId, KeyId};
 use crate::domain::locale::Locale;
 use crate::domain::message::{Content, LinkRef, Message};
@@ -27,6 +27,9 @@ use crate::ephemeral::{MailCount, MailVerdict};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::storage::{Link, LinkPurpose, NewLink, Reset, Verified};
 use crate::tenant::TenantContext;
+
+/// The class of mails with a reset link that an administrator causes.
+const ADMIN_RESET: &str = "admin_reset";
 
 /// The link a token stands for, if the token is one of ours, for this purpose, and lives.
 pub(super) async fn find(
@@ -106,23 +109,28 @@ pub enum LinkRequestOutcome {
     },
 }
 
-/// Counts the mail, answers, and only then looks whether there is anything to send: neither the
-/// ceiling nor the time of the answer tells who has an account.
+/// Counts the mail, answers, and only then has it looked whether there is anything to send: neither the
+/// ceiling nor the time of this answer or the next tells who has an account.
 pub(super) async fn mail(
-    deps: &Deps,
+    deps: &Arc<Deps>,
+    afterwards: &Afterwards,
     who: Who,
-    ask: &LinkRequest,
+    ask: LinkRequest,
     wanted: Wanted,
     reply: ReplyPort<Result<LinkRequestOutcome, Failure>>,
 ) {
-    let counted = count(deps, ask, wanted).await;
+    let counted = count(deps, &ask, wanted).await;
     let accepted = matches!(counted, Ok(LinkRequestOutcome::Accepted));
     let _nobody_waits = reply.send(counted);
-    // Whoever waits for the answer goes first, or what follows would still delay it.
-    tokio::task::yield_now().await;
     let Who::Account(id) = who else { return };
-    if accepted && let Err(failure) = issue_if_served(deps, id, ask, wanted).await {
-        tracing::warn!(%failure, "a link was asked for but could not be mailed");
+    if accepted {
+        let deps = Arc::clone(deps);
+        let issue = async move {
+            if let Err(failure) = issue_if_served(&deps, id, &ask, wanted).await {
+                tracing::warn!(%failure, "a link was asked for but could not be mailed");
+            }
+        };
+        afterwards.see_to(Box::pin(issue)).await;
     }
 }
 
@@ -235,21 +243,26 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
     let Some((link, message)) = letter(deps, tenant, Wanted::Reset, &account, None) else {
         return Ok(StartResetOutcome::NoAddress);
     };
-    if let Some(wait) = over_ceiling(deps, tenant, &message.to, "admin_reset").await? {
-        return Ok(StartResetOutcome::Wait { wait });
-    }
     let cause = if ask.compromised { "compromised" } else { "reset" };
     let events = [deps.admin_event(tenant, account.id, EventKind::AuthzAdmin, cause, ask.key)];
-    let messages = [message];
-    let notes = deps.notes(&messages, &events);
     if ask.compromised {
-        // A hash like any other, so that a log-in takes as long as before.
-        let unknowable = deps.hasher.hash(tenant.id(), digest::fresh_token(&deps.entropy)).await?;
-        if !deps.storage.passwords().withdraw(&link, &unknowable, &notes).await? {
-            return Err(Failure::Unavailable);
+        // A security mail: whoever floods the address must not keep its password from being withdrawn.
+        if let Err(wait) = count_for_admin(deps, tenant, &message.to, ADMIN_RESET).await? {
+            return Ok(StartResetOutcome::Wait { wait });
         }
-        deps.revocations.announce(tenant.id()).await;
-    } else if !deps.storage.links().issue(&link, &notes).await? {
+        withdraw(deps, tenant, &link, message, &events).await?;
+        return Ok(StartResetOutcome::Mailed);
+    }
+    let receipt = match book_for_admin(deps, tenant, &message.to, ADMIN_RESET).await? {
+        Ok(receipt) => receipt,
+        Err(wait) => return Ok(StartResetOutcome::Wait { wait }),
+    };
+    let messages = [message];
+    let issued = deps.storage.links().issue(&link, &deps.notes(&messages, &events)).await;
+    if !matches!(issued, Ok(true)) {
+        deps.budget.give_back(tenant, &receipt).await?;
+    }
+    if !issued? {
         // Gone, or reached elsewhere, since it was read: the next try finds which.
         return Err(Failure::Unavailable);
     }
@@ -257,19 +270,51 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
     Ok(StartResetOutcome::Mailed)
 }
 
-/// Counts a mail that an administrator causes; how long until the next one fits, if this one does not. Without a
-/// cooldown: there is nobody here who presses twice.
-pub(super) async fn over_ceiling(
+/// Puts a password that nobody knows in the place of one that others know.
+async fn withdraw(
+    deps: &Deps,
+    tenant: &TenantContext,
+    link: &NewLink,
+    message: Message,
+    events: &[Event],
+) -> Result<(), Failure> {
+    // A hash like any other, so that a log-in takes as long as before.
+    let unknowable = deps.hasher.hash(tenant.id(), digest::fresh_token(&deps.entropy)).await?;
+    let messages = [message];
+    if !deps.storage.passwords().withdraw(link, &unknowable, &deps.notes(&messages, events)).await? {
+        return Err(Failure::Unavailable);
+    }
+    deps.revocations.announce(tenant.id()).await;
+    deps.postman.dispatch_all(messages.into());
+    Ok(())
+}
+
+/// Takes a mail that an administrator causes from what its class may send to the address and from the
+/// recipient's day; how long until the next one fits, if this one does not.
+pub(super) async fn book_for_admin(
     deps: &Deps,
     tenant: &TenantContext,
     to: &Contact,
     class: &str,
-) -> Result<Option<Duration>, Failure> {
+) -> Result<Result<Receipt, Duration>, Failure> {
+    match count_for_admin(deps, tenant, to, class).await? {
+        Ok(()) => deps.budget.book_mail(tenant, to).await,
+        Err(wait) => Ok(Err(wait)),
+    }
+}
+
+/// Without a cooldown: there is nobody here who presses twice.
+async fn count_for_admin(
+    deps: &Deps,
+    tenant: &TenantContext,
+    to: &Contact,
+    class: &str,
+) -> Result<Result<(), Duration>, Failure> {
     let mail = MailCount::new(&deps.entropy, *deps.digests.contact(tenant.id(), to).as_bytes(), class);
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..tenant.policy().link_mails };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &ceiling, &mail).await? {
-        MailVerdict::Allowed => None,
-        MailVerdict::Refused(wait) => Some(wait.left()),
+        MailVerdict::Allowed => Ok(()),
+        MailVerdict::Refused(wait) => Err(wait.left()),
     })
 }
 

@@ -1,7 +1,9 @@
 //! The password step of a sign-in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::afterwards::Afterwards;
 use super::attempts::{Attempts, Failed, Place, Unwritten};
 use super::client::Client;
 use super::codes::{self, CodeSend, Destination, Issued, Waiting};
@@ -76,17 +78,22 @@ pub enum LogInOutcome {
 }
 
 /// Facts in, verdict out, changes written, answer given.
-pub(super) async fn log_in(deps: &Deps, who: Who, ask: LogIn, reply: ReplyPort<Result<LogInOutcome, Failure>>) {
+pub(super) async fn log_in(
+    deps: &Arc<Deps>,
+    afterwards: &Afterwards,
+    who: Who,
+    ask: LogIn,
+    reply: ReplyPort<Result<LogInOutcome, Failure>>,
+) {
     let (answer, remainder) = match compare(deps, who, &ask).await {
         Ok(Step::Refused { outcome, remainder }) => (Ok(outcome), remainder),
         Ok(Step::Right(matched)) => (admit(deps, &ask, &matched).await, None),
         Err(failure) => (Err(failure), None),
     };
     let _nobody_waits = reply.send(answer);
-    // Whoever waits for the answer goes first, or what follows would still delay it.
-    tokio::task::yield_now().await;
     if let Some(remainder) = remainder {
-        remainder.write_down(deps, &ask.tenant).await;
+        let deps = Arc::clone(deps);
+        afterwards.see_to(Box::pin(async move { remainder.write_down(&deps, &ask.tenant).await })).await;
     }
 }
 

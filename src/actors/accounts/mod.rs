@@ -4,14 +4,17 @@
 //!   handler ─► Accounts::log_in ─► who is it? ─► Directory ─► account actor ─► login::log_in
 //!                                   (storage)     (admits)     (in order)       (reserve, compare,
 //!                                                                                settle, answer)
+//!                                                                                 └─► afterwards
 //! ```
 //!
 //! What guesses at a secret (log-in, codes, change of password) goes through the account's actor,
-//! one at a time, and so does what is finished after its answer (asking for a mailed link). What
-//! only storage decides (registration, following a link) runs on the caller's task.
+//! one at a time, and so does asking for a mailed link. What is finished after an answer is no
+//! business of the actor's any more (`afterwards`). What only storage decides (registration,
+//! following a link) runs on the caller's task.
 //! Unknown identifiers go to one of a fixed set of shadow actors and take the same path in the
 //! same time.
 
+mod afterwards;
 mod attempts;
 mod client;
 mod codes;
@@ -49,6 +52,7 @@ pub use self::phone::{
 pub use self::registration::{RegisterEmail, RegisterEmailOutcome};
 pub use self::test_identities::test_identities_taken;
 
+use self::afterwards::Afterwards;
 use super::ask::{ReplyPort, ask};
 use super::auditor::Auditor;
 use super::budget::Budget;
@@ -233,7 +237,10 @@ pub enum Command {
 }
 
 /// What an account actor does with a command; shared by all of them.
-pub struct Stories(Arc<Deps>);
+pub struct Stories {
+    deps: Arc<Deps>,
+    afterwards: Afterwards,
+}
 
 impl Resident for Stories {
     type Command = Command;
@@ -241,40 +248,45 @@ impl Resident for Stories {
     /// Past the lease an attempt is void anyway, and a store that never answers must not hold the
     /// actor; whoever asked has been answered by then.
     async fn handle(&self, key: AccountKey, command: Command) {
-        let story = tell(&self.0, key.who, command);
-        if tokio::time::timeout(self.0.timings.lease, story).await.is_err() {
+        let story = self.tell(key.who, command);
+        if tokio::time::timeout(self.deps.timings.lease, story).await.is_err() {
             tracing::warn!("a story was cut off: a store did not answer");
         }
     }
 }
 
-/// One line per command.
-async fn tell(deps: &Deps, who: Who, command: Command) {
-    match command {
-        Command::LogIn(ask, reply) if !reply.is_closed() => login::log_in(deps, who, ask, reply).await,
-        Command::ConfirmDevice(ask, reply) if !reply.is_closed() => {
-            answer(reply, device_code::confirm(deps, who, &ask).await);
+impl Stories {
+    /// One line per command.
+    async fn tell(&self, who: Who, command: Command) {
+        let Self { deps, afterwards } = self;
+        match command {
+            Command::LogIn(ask, reply) if !reply.is_closed() => {
+                login::log_in(deps, afterwards, who, ask, reply).await;
+            }
+            Command::ConfirmDevice(ask, reply) if !reply.is_closed() => {
+                answer(reply, device_code::confirm(deps, who, &ask).await);
+            }
+            Command::RequestCode(ask, reply) if !reply.is_closed() => {
+                answer(reply, phone::request_code(deps, who, &ask).await);
+            }
+            Command::VerifyCode(ask, reply) if !reply.is_closed() => {
+                answer(reply, phone::verify_code(deps, who, &ask).await);
+            }
+            Command::MailLink(ask, wanted, reply) if !reply.is_closed() => {
+                links::mail(deps, afterwards, who, ask, wanted, reply).await;
+            }
+            Command::ChangePassword(ask, reply) if !reply.is_closed() => {
+                answer(reply, password::change(deps, ask).await);
+            }
+            Command::ChangeContact(ask, reply) if !reply.is_closed() => {
+                answer(reply, contact::change(deps, &ask).await);
+            }
+            Command::ConfirmContact(ask, reply) if !reply.is_closed() => {
+                answer(reply, contact::confirm(deps, &ask).await);
+            }
+            // The client has gone before anything was begun: nothing counts.
+            _ => {}
         }
-        Command::RequestCode(ask, reply) if !reply.is_closed() => {
-            answer(reply, phone::request_code(deps, who, &ask).await);
-        }
-        Command::VerifyCode(ask, reply) if !reply.is_closed() => {
-            answer(reply, phone::verify_code(deps, who, &ask).await);
-        }
-        Command::MailLink(ask, wanted, reply) if !reply.is_closed() => {
-            links::mail(deps, who, &ask, wanted, reply).await;
-        }
-        Command::ChangePassword(ask, reply) if !reply.is_closed() => {
-            answer(reply, password::change(deps, ask).await);
-        }
-        Command::ChangeContact(ask, reply) if !reply.is_closed() => {
-            answer(reply, contact::change(deps, &ask).await);
-        }
-        Command::ConfirmContact(ask, reply) if !reply.is_closed() => {
-            answer(reply, contact::confirm(deps, &ask).await);
-        }
-        // The client has gone before anything was begun: nothing counts.
-        _ => {}
     }
 }
 
@@ -288,14 +300,16 @@ fn answer<T>(reply: ReplyPort<T>, answer: T) {
 pub struct Accounts {
     deps: Arc<Deps>,
     directory: Directory<Stories>,
+    afterwards: Afterwards,
 }
 
 impl Accounts {
     /// Opens the door over a directory made by `directory`.
     #[must_use]
     pub fn new(deps: Arc<Deps>, directory: impl FnOnce(Stories) -> Directory<Stories>) -> Self {
-        let directory = directory(Stories(Arc::clone(&deps)));
-        Self { deps, directory }
+        let afterwards = Afterwards::new(deps.timings.lease);
+        let directory = directory(Stories { deps: Arc::clone(&deps), afterwards: afterwards.clone() });
+        Self { deps, directory, afterwards }
     }
 
     /// How many account actors live now.
@@ -316,9 +330,13 @@ impl Accounts {
         &self.directory
     }
 
-    /// Lets every actor finish what it has.
+    /// Lets every actor finish what it has, and what it left to be done.
     pub async fn drain(&self, deadline: Duration) {
-        self.directory.drain(deadline).await;
+        let finished = async {
+            self.directory.drain(deadline).await;
+            self.afterwards.finished().await;
+        };
+        let _in_time = tokio::time::timeout(deadline, finished).await;
     }
 
     /// When waiting for a place among the attempts ends, with time left to say so.

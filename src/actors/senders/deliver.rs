@@ -27,7 +27,7 @@ use crate::actors::budget::{self, Booked};
 use crate::delivery::{DeliveryError, Envelope, Receipt};
 use crate::domain::delivery::{DeliveryState, send_until};
 use crate::domain::ids::DeliveryId;
-use crate::domain::message::Channel;
+use crate::domain::message::{Channel, Message};
 use crate::domain::time::Timestamp;
 use crate::storage::{Attempt, Claimed, Settled, StorageError};
 use crate::telemetry;
@@ -41,6 +41,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A message may have left, and nobody knows.
 const UNANSWERED: &str = "unanswered";
+
+/// A kill switch was thrown after the message was written.
+const STOPPED: &str = "sms_stopped";
 
 /// The tenant's budget has no room for another sender's charge.
 const OVER_BUDGET: &str = "over_budget";
@@ -95,7 +98,7 @@ impl Office {
         if send_until(&claimed.message, claimed.created_at) <= now {
             return delivery.expire().await;
         }
-        if let Some(reason) = route.shut() {
+        if let Some(reason) = route.shut().or_else(|| self.stopped(&claimed.message)) {
             return delivery.die_unasked(reason).await;
         }
         let envelope = match self.renderer.envelope(&claimed.message, now) {
@@ -112,6 +115,13 @@ impl Office {
             }
         }
         delivery.nobody_took_it().await
+    }
+
+    /// A kill switch keeps the texts here that wait for another try, too.
+    fn stopped(&self, message: &Message) -> Option<&'static str> {
+        let tenants = self.renderer.tenants.snapshot();
+        let tenant = tenants.by_id(message.tenant).filter(|_| message.channel() == Channel::Sms)?;
+        self.budget.is_stopped(tenant).then_some(STOPPED)
     }
 
     /// Writes down that a message outlived its worth in the outbox.

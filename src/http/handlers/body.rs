@@ -14,7 +14,7 @@ use crate::actors::sessions::Device;
 use crate::domain::account::Account;
 use crate::domain::app::FIRST_PARTY;
 use crate::domain::contact::{EmailAddress, PhoneNumber};
-use crate::domain::device::DeviceKind;
+use crate::domain::device::{DeviceKind, TRUST_LIFE};
 use crate::domain::ids::{AppId, DeviceId};
 use crate::domain::password::{self, PasswordProblem};
 use crate::domain::time::seconds_rounded_up;
@@ -24,9 +24,6 @@ use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
-
-/// How long a browser keeps its device cookie; trust itself is storage's to end.
-const DEVICE_COOKIE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 
 /// A number as typed, in the tenant's region.
 ///
@@ -142,16 +139,17 @@ impl From<Device> for DeviceView {
             kind: device.known.kind,
             user_agent: device.label,
             created_at: device.created_at.to_rfc3339(),
-            last_seen_at: device.last_seen_at.to_rfc3339(),
+            last_seen_at: device.known.last_seen_at.to_rfc3339(),
         }
     }
 }
 
-/// A person as the two original APIs show one.
+/// A person as the two original APIs show one: each route as its own API does, whatever else the account
+/// has; elsewhere by the address, if there is one.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum User {
-    /// Registered with e-mail and password.
+    /// As the API of e-mail and password shows one.
     Email {
         /// A string, equal to the token's `sub`.
         id: String,
@@ -163,7 +161,7 @@ pub enum User {
         #[serde(rename = "phoneNumber")]
         phone_number: Option<String>,
     },
-    /// Registered with a phone number.
+    /// As the API of codes by SMS shows one.
     Phone {
         /// A string, equal to the token's `sub`.
         id: String,
@@ -176,20 +174,27 @@ pub enum User {
     },
 }
 
+impl User {
+    /// For the clients of the API of codes by SMS.
+    fn by_phone(account: &Account) -> Self {
+        Self::Phone {
+            id: account.id.to_string(),
+            phone: account.phone.as_ref().map(|number| number.as_str().to_owned()),
+            first_name: account.first_name.clone(),
+            last_name: account.last_name.clone(),
+        }
+    }
+}
+
 impl From<&Account> for User {
     fn from(account: &Account) -> Self {
-        let id = account.id.to_string();
+        let Some(email) = &account.email else { return Self::by_phone(account) };
         let phone = account.phone.as_ref().map(|number| number.as_str().to_owned());
-        match &account.email {
-            Some(email) => Self::Email {
-                id,
-                username: account.username.clone(),
-                email: email.as_str().to_owned(),
-                phone_number: phone.or_else(|| account.phone_as_given.clone()),
-            },
-            None => {
-                Self::Phone { id, phone, first_name: account.first_name.clone(), last_name: account.last_name.clone() }
-            }
+        Self::Email {
+            id: account.id.to_string(),
+            username: account.username.clone(),
+            email: email.as_str().to_owned(),
+            phone_number: phone.or_else(|| account.phone_as_given.clone()),
         }
     }
 }
@@ -232,9 +237,25 @@ pub struct MessageBody<'a> {
     message: &'a str,
 }
 
-/// The answer to a completed sign-in; a newly trusted device gets its cookie too.
+/// The answer to a completed sign-in by address; a newly trusted device gets its cookie too.
 #[must_use]
-pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, message: Option<&'static str>) -> Reply {
+pub fn signed_in(tenant: &TenantContext, entry: &SignedIn, message: &'static str) -> Reply {
+    entered(StatusCode::OK, tenant, entry, User::from(&entry.account), Some(message))
+}
+
+/// The answer to a completed sign-in by number, likewise.
+#[must_use]
+pub fn signed_in_by_phone(status: StatusCode, tenant: &TenantContext, entry: &SignedIn) -> Reply {
+    entered(status, tenant, entry, User::by_phone(&entry.account), None)
+}
+
+fn entered(
+    status: StatusCode,
+    tenant: &TenantContext,
+    entry: &SignedIn,
+    user: User,
+    message: Option<&'static str>,
+) -> Reply {
     let body = SignedInBody {
         message,
         token: entry.token.expose_secret(),
@@ -242,7 +263,7 @@ pub fn signed_in(status: StatusCode, tenant: &TenantContext, entry: &SignedIn, m
         token_type: "Bearer",
         expires_in: entry.expires_in,
         device_token: entry.device_token.as_ref().map(SecretString::expose_secret),
-        user: User::from(&entry.account),
+        user,
     };
     let reply = with_device(Reply::json(status, &body).no_store(), tenant, entry.device_token.as_ref());
     with_token(reply, tenant, entry.token.expose_secret(), entry.expires_in)
@@ -280,7 +301,7 @@ pub fn with_device(reply: Reply, tenant: &TenantContext, token: Option<&SecretSt
         .http_only(true)
         .secure(tenant.is_https())
         .same_site(cookie::SameSite::Lax)
-        .max_age(cookie::time::Duration::try_from(DEVICE_COOKIE_LIFE).unwrap_or_default())
+        .max_age(cookie::time::Duration::try_from(TRUST_LIFE).unwrap_or_default())
         .build();
     reply.with_cookie(&cookie)
 }

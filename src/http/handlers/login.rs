@@ -72,7 +72,7 @@ async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     let ask = LogIn { tenant: tenant.clone(), email, password, client, deadline };
     match gate.accounts.log_in(ask).await? {
-        LogInOutcome::SignedIn(entry) => Ok(body::signed_in(StatusCode::OK, &tenant, &entry, Some(SIGNED_IN))),
+        LogInOutcome::SignedIn(entry) => Ok(body::signed_in(&tenant, &entry, SIGNED_IN)),
         LogInOutcome::CodeSent { challenge, life } => {
             let body = NewDevice {
                 message: "New device detected. A code was sent to your email.",
@@ -130,7 +130,7 @@ async fn verify_otp(gate: Arc<Gate>, mut request: Request) -> Answer {
     };
 
     match gate.accounts.confirm_device(ask).await? {
-        CodeOutcome::SignedIn(entry) => Ok(body::signed_in(StatusCode::OK, &tenant, &entry, Some(SIGNED_IN))),
+        CodeOutcome::SignedIn(entry) => Ok(body::signed_in(&tenant, &entry, SIGNED_IN)),
         refusal => Err(phone::refused(&refusal)),
     }
 }

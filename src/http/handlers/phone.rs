@@ -105,7 +105,7 @@ async fn verify_code(gate: Arc<Gate>, mut request: Request) -> Answer {
 
     match gate.accounts.verify_code(ask).await? {
         VerifyCodeOutcome::Code(CodeOutcome::SignedIn(entry)) => {
-            Ok(body::signed_in(StatusCode::OK, &tenant, &entry, None))
+            Ok(body::signed_in_by_phone(StatusCode::OK, &tenant, &entry))
         }
         VerifyCodeOutcome::Code(refusal) => Err(refused(&refusal)),
         VerifyCodeOutcome::NotRegistered { registration_token } => {
@@ -164,7 +164,7 @@ async fn register(gate: Arc<Gate>, mut request: Request) -> Answer {
     };
 
     match gate.accounts.register_phone(ask).await? {
-        RegisterPhoneOutcome::Registered(entry) => Ok(body::signed_in(StatusCode::CREATED, &tenant, &entry, None)),
+        RegisterPhoneOutcome::Registered(entry) => Ok(body::signed_in_by_phone(StatusCode::CREATED, &tenant, &entry)),
         RegisterPhoneOutcome::NotVerified => Err(ProblemCode::PhoneNotVerified.into()),
         RegisterPhoneOutcome::Exists => Err(ProblemCode::UserExists.into()),
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AWA, NEW_PASSWORD, NUMBER, OTHER_NUMBER, a_person, a_phone_person, minutes, verify_code};
+use super::{AWA, NEW_PASSWORD, NUMBER, OTHER_NUMBER, a_person, a_phone_person, fail, minutes, verify_code};
 use crate::harness::gateway::{Gateway, on_every_back_end};
 
 /// The body of a question about an address.
@@ -10,7 +10,11 @@ type Ask = fn(&str) -> Value;
 
 const NOBODY: &str = "nobody@example.com";
 
-on_every_back_end!(every_question_about_an_address_has_one_answer, every_question_about_a_number_has_one_answer,);
+on_every_back_end!(
+    every_question_about_an_address_has_one_answer,
+    every_question_about_a_number_has_one_answer,
+    what_is_left_to_be_done_for_a_known_address_keeps_no_later_question_waiting,
+);
 
 async fn every_question_about_an_address_has_one_answer(gateway: Gateway) {
     for door in [gateway.classic(), gateway.strict()] {
@@ -57,4 +61,28 @@ async fn every_question_about_a_number_has_one_answer(gateway: Gateway) {
             assert_eq!(known.same_for_everybody(), unknown.same_for_everybody());
         }
     }
+}
+
+async fn what_is_left_to_be_done_for_a_known_address_keeps_no_later_question_waiting(gateway: Gateway) {
+    let door = gateway.classic();
+    a_person(door, AWA).await;
+    let held = gateway.hold("links, attempts").await;
+    let ask = json!({"email": AWA});
+
+    door.post("/api/auth/password/forgot", &ask).await.expect(200);
+    door.post("/api/auth/resend-verification", &ask).await.expect(200);
+    for _ in 0..2 {
+        fail(door, AWA).await.refused(400, "invalid_credentials");
+    }
+
+    // Nothing is done yet, and nothing is lost.
+    assert_eq!(gateway.posted(AWA, "password_reset").await, 0);
+    held.let_go().await;
+    gateway.inbox.next_with(AWA, "/password/reset/").await;
+    let failures = "\"failures\":2";
+    let counted = async || {
+        let rows = gateway.tables().await;
+        rows.iter().any(|(table, row)| table == "attempts" && row.replace(": ", ":").contains(failures))
+    };
+    gateway.until(counted).await;
 }

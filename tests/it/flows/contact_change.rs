@@ -13,6 +13,7 @@ on_every_back_end!(
     a_changed_address_signs_in_and_the_old_one_no_more,
     a_changed_number_signs_in_and_the_old_one_is_nobody_s,
     a_person_with_a_number_may_add_an_address,
+    a_person_with_both_is_shown_by_each_api_in_its_own_form,
     a_stale_sign_in_cannot_change_the_contact,
     a_code_is_worth_nothing_for_another_contact_or_another_account,
     nobody_learns_from_a_strict_tenant_whose_an_address_is,
@@ -100,6 +101,40 @@ async fn a_person_with_a_number_may_add_an_address(gateway: Gateway) {
     let reset = json!({"token": token, "password": PASSWORD});
     door.post("/api/auth/password/reset", &reset).await.expect(200);
     assert_eq!(log_in(door, NEW, PASSWORD).await.expect(200)["otp_required"], true);
+}
+
+async fn a_person_with_both_is_shown_by_each_api_in_its_own_form(gateway: Gateway) {
+    const BY_EMAIL: [&str; 4] = ["email", "id", "phoneNumber", "username"];
+    const BY_PHONE: [&str; 4] = ["first_name", "id", "last_name", "phone"];
+    let members = |user: &Value| user.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let door = gateway.classic();
+    // One began with a number, the other with an address.
+    let awa = a_phone_person(door, NUMBER, 4).await;
+    let code = code_for(door, &awa.access, "email", NEW).await;
+    confirm(door, &awa.access, "email", NEW, &code).await.expect(200);
+    let device = a_person(door, BINTA).await;
+    let binta = sign_in(door, BINTA, &device).await;
+    let code = code_for(door, &binta.access, "phone", OTHER_NUMBER).await;
+    confirm(door, &binta.access, "phone", OTHER_NUMBER, &code).await.expect(200);
+    gateway.clock.advance(seconds(31));
+    for (number, first_name) in [(NUMBER, json!("Awa")), (OTHER_NUMBER, Value::Null)] {
+        gateway.inbox.next_with(number, "were changed").await;
+        let code = request_code(door, number, 4).await;
+
+        let by_number = verify_code(door, number, &code).await.expect(200);
+
+        let user = &by_number["user"];
+        assert_eq!(members(user), BY_PHONE);
+        assert_eq!((&user["phone"], &user["first_name"]), (&json!(number), &first_name));
+        let me = door.get("/api/auth/me").bearer(&by_number.word("token")).await.expect(200);
+        assert_eq!(me.members(), BY_EMAIL);
+        assert_eq!((&me["id"], &me["phoneNumber"]), (&user["id"], &json!(number)));
+    }
+
+    let body = json!({"email": BINTA, "password": PASSWORD});
+    let by_address = door.post("/api/auth/login", &body).device(&device).await.expect(200);
+
+    assert_eq!(members(&by_address["user"]), BY_EMAIL);
 }
 
 async fn a_stale_sign_in_cannot_change_the_contact(gateway: Gateway) {

@@ -8,6 +8,7 @@ use crate::harness::gateway::{Gateway, on_every_back_end};
 
 on_every_back_end!(
     requests_under_way_are_answered_while_the_gateway_stops,
+    what_was_answered_is_finished_before_the_gateway_ends,
     sign_ins_devices_and_links_outlive_a_restart,
     a_code_outlives_a_restart_where_the_store_does,
     failures_outlive_a_restart,
@@ -40,6 +41,17 @@ async fn requests_under_way_are_answered_while_the_gateway_stops(gateway: Gatewa
 
     assert_eq!(outcomes.len(), 8, "every request has an outcome");
     assert!(outcomes.iter().flatten().all(|outcome| matches!(outcome, (200 | 503, true))), "{outcomes:?}");
+}
+
+async fn what_was_answered_is_finished_before_the_gateway_ends(gateway: Gateway) {
+    a_person(gateway.classic(), AWA).await;
+    let held = gateway.hold("links").await;
+    gateway.classic().post("/api/auth/password/forgot", &json!({"email": AWA})).await.expect(200);
+
+    let (gateway, ()) = tokio::join!(gateway.restart(|_| {}), held.let_go());
+
+    assert_eq!(gateway.posted(AWA, "password_reset").await, 1);
+    gateway.inbox.next_with(AWA, "/password/reset/").await;
 }
 
 async fn sign_ins_devices_and_links_outlive_a_restart(gateway: Gateway) {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    AWA, NUMBER, PASSWORD, Tokens, a_person, a_phone_person, is_good, log_in, minutes, refresh, register, seconds,
-    sign_in,
+    AWA, NUMBER, PASSWORD, Tokens, a_person, a_phone_person, is_good, log_in, minutes, refresh, register, request_code,
+    seconds, sign_in,
 };
 use crate::harness::client::{Answer, Door};
 use crate::harness::gateway::{Gateway, on_every_back_end};
@@ -19,6 +19,8 @@ on_every_back_end!(
     all_devices_are_forgotten_at_once,
     a_session_and_a_device_are_shown_one_by_one,
     nobody_ends_another_person_s_session_or_device,
+    the_devices_used_least_recently_make_room_for_new_ones,
+    a_device_that_was_not_used_for_ninety_days_is_a_stranger,
     erasing_oneself_needs_a_fresh_sign_in_and_leaves_nothing,
     an_erased_address_may_register_again,
     a_strict_account_has_ten_sessions_and_the_oldest_ends,
@@ -214,6 +216,58 @@ async fn nobody_ends_another_person_s_session_or_device(gateway: Gateway) {
     ended.refused(404, "not_found");
     forgotten.refused(404, "not_found");
     assert!(is_good(door, &awa.access).await);
+}
+
+async fn the_devices_used_least_recently_make_room_for_new_ones(gateway: Gateway) {
+    let door = gateway.classic();
+    let first = a_phone_person(door, NUMBER, 4).await;
+    // Without a device token, as clients of the original API: each sign-in leaves another device behind.
+    let sign_in_with = async |device: Option<&str>| {
+        gateway.clock.advance(minutes(150));
+        let body = json!({"phone": NUMBER, "code": request_code(door, NUMBER, 4).await});
+        let answer = door.post("/auth/verify-code", &body);
+        let answer = if let Some(device) = device { answer.device(device) } else { answer };
+        Tokens::from(&answer.await.expect(200))
+    };
+    let second = sign_in_with(None).await;
+    for _ in 0..9 {
+        sign_in_with(None).await;
+    }
+    let known = first.device.as_deref();
+    sign_in_with(known).await;
+    for _ in 0..10 {
+        sign_in_with(None).await;
+    }
+
+    // 21 were trusted: the second is the one whose last sign-in is the oldest.
+    gateway.audited("device_forgotten", 1).await;
+    let last = sign_in_with(known).await;
+    assert_eq!(last.device, None, "what was used since stays");
+    let devices = door.get("/api/auth/devices").bearer(&last.access).await.expect(200);
+    assert_eq!(devices["devices"].as_array().unwrap().len(), 20);
+    // Nobody said that it is lost: its session goes on.
+    let still = Tokens::from(&refresh(door, &second.refresh).await.expect(200));
+    assert!(is_good(door, &still.access).await);
+    assert_eq!(sessions(door, &last).await.len(), 23);
+    assert!(sign_in_with(second.device.as_deref()).await.device.is_some(), "it is a stranger now");
+}
+
+async fn a_device_that_was_not_used_for_ninety_days_is_a_stranger(gateway: Gateway) {
+    const DAY: u64 = 24 * 60;
+    let door = gateway.classic();
+    let device = a_person(door, AWA).await;
+    for _ in 0..2 {
+        gateway.clock.advance(minutes(90 * DAY - 1));
+        sign_in(door, AWA, &device).await;
+    }
+
+    gateway.clock.advance(minutes(90 * DAY));
+
+    let body = json!({"email": AWA, "password": PASSWORD});
+    let answer = door.post("/api/auth/login", &body).device(&device).await.expect(200);
+    assert_eq!(answer["otp_required"], true);
+    let answer = door.post("/api/auth/login", &body).from("Firefox").await.expect(200);
+    assert_eq!(answer["otp_required"], true);
 }
 
 async fn erasing_oneself_needs_a_fresh_sign_in_and_leaves_nothing(gateway: Gateway) {

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::{NUMBER, a_phone_person, minutes, request_code, seconds, verify_code};
+use super::{AWA, NUMBER, OTHER_NUMBER, Tokens, a_phone_person, minutes, request_code, seconds, verify_code};
+use crate::delivery::provider::{Provider, answer};
 use crate::harness::client::{Answer, Door};
-use crate::harness::gateway::{Gateway, on_every_back_end};
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
 on_every_back_end!(
     pumping_one_prefix_from_everywhere_stops_at_its_ceiling_and_nobody_else_is_hurt,
@@ -19,10 +20,16 @@ on_every_back_end!(
     one_network_cannot_spend_the_whole_budget,
     the_tenants_kill_switch_keeps_every_text_message_here,
     the_operators_kill_switch_keeps_every_tenants_text_messages_here,
+    a_text_that_waits_for_another_try_does_not_outlive_the_kill_switch,
+    no_kill_switch_lets_a_text_about_a_changed_contact_leave,
+    a_text_about_a_changed_contact_costs_what_any_other_does,
     a_known_device_is_told_when_no_code_can_be_sent,
     many_tenants_together_do_not_flood_one_person,
     a_person_flooded_elsewhere_registers_and_only_the_mail_waits,
+    an_administrator_is_told_that_a_person_had_a_day_s_messages,
 );
+
+const FLOODED: &str = "flooded@example.com";
 
 /// A Senegalese mobile; the first five digits after the country code are shared by a hundred of them.
 fn number(prefix: u32, n: u32) -> String {
@@ -194,6 +201,74 @@ async fn the_operators_kill_switch_keeps_every_tenants_text_messages_here(gatewa
     super::a_person(gateway.classic(), super::AWA).await;
 }
 
+async fn a_text_that_waits_for_another_try_does_not_outlive_the_kill_switch(gateway: Gateway) {
+    let provider = Provider::always(answer(503, "{}")).await;
+    let sender = json!({"kind": "http", "url": provider.url(), "body": {"to": "{to}", "code": "{code}"}});
+    let settings = |stopped: bool| json!({"sms": {"mode": "own", "senders": [sender], "budget": {"stopped": stopped}}});
+    let gateway = gateway.with_settings("other", &settings(false)).await;
+    gateway.other().post("/auth/request-code", &json!({"phone": NUMBER})).await.expect(200);
+    gateway.until(|| async { !provider.asked().is_empty() }).await;
+
+    let gateway = gateway.with_settings("other", &settings(true)).await;
+
+    gateway.clock.advance(seconds(30));
+    let tried = async || {
+        let log = gateway.admin().get("/tenants/other/messages").bearer(ROOT_KEY).await.expect(200);
+        log["items"].as_array().unwrap().clone()
+    };
+    gateway.until(|| async { tried().await[0]["message_state"] == "dead" }).await;
+    let tried = tried().await;
+    assert_eq!((&tried[0]["state"], &tried[0]["code"]), (&json!("skipped"), &json!("sms_stopped")));
+    assert_eq!(provider.asked().len(), tried.len() - 1);
+}
+
+/// Another address for somebody with a number, who is told of it.
+async fn move_to(door: Door<'_>, awa: &Tokens, address: &str) {
+    let ask = json!({"email": address});
+    door.post("/api/auth/contact/change", &ask).bearer(&awa.access).await.expect(200);
+    let code = door.gateway().inbox.next_with(address, "is your code to use").await.code(6);
+    let body = json!({"email": address, "code": code});
+    door.post("/api/auth/contact/confirm", &body).bearer(&awa.access).await.expect(200);
+    assert_eq!(door.gateway().posted(address, "contact_changed\"").await, 1);
+}
+
+async fn no_kill_switch_lets_a_text_about_a_changed_contact_leave(gateway: Gateway) {
+    let awa = a_phone_person(gateway.classic(), NUMBER, 4).await;
+    let told = async |gateway: &Gateway| gateway.posted(NUMBER, "contact_changed\"").await;
+
+    let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
+    move_to(gateway.classic(), &awa, AWA).await;
+    assert_eq!(told(&gateway).await, 0);
+
+    let gateway = gateway.with_settings("default", &json!({})).await;
+    let gateway = gateway.restart(|config| config.delivery.sms_stopped = true).await;
+    gateway.clock.advance(seconds(31));
+    move_to(gateway.classic(), &awa, "awa.two@example.com").await;
+    assert_eq!(told(&gateway).await, 0);
+
+    let gateway = gateway.restart(|config| config.delivery.sms_stopped = false).await;
+    gateway.clock.advance(seconds(31));
+    move_to(gateway.classic(), &awa, "awa.three@example.com").await;
+    assert_eq!(told(&gateway).await, 1);
+}
+
+async fn a_text_about_a_changed_contact_costs_what_any_other_does(gateway: Gateway) {
+    let gateway = gateway.with_settings("strict", &budget(&json!({"hour": {"messages": 2}}))).await;
+    let door = gateway.strict();
+    let awa = a_phone_person(door, NUMBER, 6).await;
+
+    move_to(door, &awa, AWA).await;
+    assert_eq!(gateway.posted(NUMBER, "contact_changed\"").await, 1);
+
+    // The code was the first, the notice the second: there is no third of either.
+    door.post("/auth/request-code", &json!({"phone": OTHER_NUMBER})).await.expect(200);
+    assert_eq!(gateway.posted(OTHER_NUMBER, "sign_in_code").await, 0);
+    gateway.clock.advance(seconds(31));
+    move_to(door, &awa, "awa.two@example.com").await;
+    assert_eq!(gateway.posted(NUMBER, "contact_changed\"").await, 1);
+    gateway.audited("sms_ceiling_reached", 1).await;
+}
+
 async fn a_known_device_is_told_when_no_code_can_be_sent(gateway: Gateway) {
     let device = a_phone_person(gateway.classic(), NUMBER, 4).await.device.expect("a new device is trusted");
     let gateway = gateway.with_settings("default", &json!({"sms": {"budget": {"stopped": true}}})).await;
@@ -237,8 +312,8 @@ async fn many_tenants_together_do_not_flood_one_person(gateway: Gateway) {
     assert_eq!(texts(&gateway).await, 51);
 }
 
-async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: Gateway) {
-    const FLOODED: &str = "flooded@example.com";
+/// Somebody of another tenant, who had a day's messages.
+async fn flooded(gateway: Gateway) -> Gateway {
     let often = json!({"otp": {"resend": {"cooldown": 15, "per_hour": 20, "per_day": 50}}});
     let gateway = gateway.with_settings("other", &often).await;
     let other = gateway.other();
@@ -253,6 +328,11 @@ async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: G
         other.post("/api/auth/login", &log_in).await.expect(200);
     }
     assert_eq!(gateway.posted(FLOODED, "device_code").await, 49);
+    gateway
+}
+
+async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: Gateway) {
+    let gateway = flooded(gateway).await;
 
     super::register(gateway.classic(), FLOODED).await.expect(201);
 
@@ -261,4 +341,28 @@ async fn a_person_flooded_elsewhere_registers_and_only_the_mail_waits(gateway: G
     let ask = json!({"email": FLOODED});
     gateway.classic().post("/api/auth/resend-verification", &ask).await.expect(200);
     gateway.inbox.next_with(FLOODED, "/t/default/").await;
+}
+
+async fn an_administrator_is_told_that_a_person_had_a_day_s_messages(gateway: Gateway) {
+    let gateway = flooded(gateway).await;
+    let ask = |path: &str, body: &Value| gateway.admin().post(&format!("/tenants/{path}"), body).bearer(ROOT_KEY);
+    let found = gateway.admin().get(&format!("/tenants/other/users?email={FLOODED}")).bearer(ROOT_KEY).await;
+    let person = format!("other/users/{}", found["items"][0]["id"].as_str().unwrap());
+
+    let invited = ask("default/users", &json!({"email": FLOODED})).await.refused(429, "too_many_requests");
+    let reset = ask(&format!("{person}/reset"), &json!({})).await.refused(429, "too_many_requests");
+
+    // The first of the day's messages is some three hours old.
+    for refused in [invited, reset] {
+        assert!((72_000..80_000).contains(&refused.retry_after()), "{}", refused.retry_after());
+    }
+    for kind in ["invitation", "password_reset"] {
+        assert_eq!(gateway.posted(FLOODED, kind).await, 0, "{kind}");
+    }
+    // No flood keeps a password that others know from being withdrawn.
+    ask(&format!("{person}/mark-compromised"), &json!({})).await.expect(204);
+    assert_eq!(gateway.posted(FLOODED, "password_reset").await, 1);
+    gateway.clock.advance(minutes(23 * 60));
+    ask("default/users", &json!({"email": FLOODED})).await.expect(201);
+    gateway.inbox.next_with(FLOODED, "/invitation/").await;
 }

@@ -339,6 +339,26 @@ impl Gateway {
         }
     }
 
+    /// Keeps whatever would be written to these tables waiting, until it is let go; reading goes on.
+    pub(crate) async fn hold(&self, tables: &str) -> Held {
+        match &self.target {
+            Target::Sqlite(path) => {
+                let mut link = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+                // One writer at a time, whatever the table.
+                sqlx::query("BEGIN IMMEDIATE").execute(&mut link).await.unwrap();
+                Held::Sqlite(link)
+            }
+            Target::Postgres(url) => {
+                use guichet::secret::ExposeSecret as _;
+                let mut link = PgConnection::connect(url.expose_secret()).await.unwrap();
+                let lock = format!("LOCK TABLE {tables} IN EXCLUSIVE MODE");
+                sqlx::query("BEGIN").execute(&mut link).await.unwrap();
+                sqlx::query(AssertSqlSafe(lock)).execute(&mut link).await.unwrap();
+                Held::Postgres(link)
+            }
+        }
+    }
+
     /// Waits until that holds.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, holds: impl Fn() -> F) {
         let waited = tokio::time::timeout(Duration::from_secs(30), async {
@@ -391,6 +411,21 @@ impl Gateway {
             kept.extend(redis::values(url.expose_secret(), &self.config.redis.key_prefix).await);
         }
         kept
+    }
+}
+
+/// Tables that nothing is written to for now.
+pub(crate) enum Held {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Held {
+    pub(crate) async fn let_go(self) {
+        match self {
+            Self::Sqlite(mut link) => drop(sqlx::query("ROLLBACK").execute(&mut link).await.unwrap()),
+            Self::Postgres(mut link) => drop(sqlx::query("ROLLBACK").execute(&mut link).await.unwrap()),
+        }
     }
 }
 

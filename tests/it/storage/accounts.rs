@@ -280,7 +280,7 @@ async fn trusting_a_device_again_keeps_its_id(storage: Storage) {
 
     let listed = storage.devices().list(tenant, account.id).await.unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!((listed[0].label.as_deref(), listed[0].last_seen_at), (Some("Chrome"), T0 + DAY));
+    assert_eq!((listed[0].label.as_deref(), listed[0].known.last_seen_at), (Some("Chrome"), T0 + DAY));
 }
 
 async fn forgetting_a_device_ends_its_sessions(storage: Storage) {
