@@ -36,7 +36,7 @@ pub const UNMATCHED: &str = "unmatched";
 
 /// One row of the table.
 pub struct Route<S> {
-    /// The method it serves; `None` serves all but TRACE and CONNECT.
+    /// The method it serves; `None` serves every method there is, and those that somebody invents.
     pub method: Option<Method>,
     /// The path below the tenant's prefix, with parameters as `{id}`; the label of metrics.
     pub pattern: &'static str,
@@ -75,7 +75,7 @@ impl<S> Route<S> {
     fn serves(&self, method: &Method) -> bool {
         match &self.method {
             Some(own) => own == method || *own == Method::GET && method == Method::HEAD,
-            None => !matches!(*method, Method::TRACE | Method::CONNECT),
+            None => true,
         }
     }
 
@@ -376,7 +376,8 @@ mod tests {
             ("BREW", "/login", "405 OPTIONS, POST"),
             ("BREW", "/forward-auth", "/forward-auth "),
             ("OPTIONS", "/forward-auth", "/forward-auth "),
-            ("TRACE", "/forward-auth", "405 OPTIONS"),
+            ("TRACE", "/forward-auth", "/forward-auth "),
+            ("CONNECT", "/forward-auth", "/forward-auth "),
             ("GET", "/sessions/", "404"),
             ("GET", "/Sessions", "404"),
             ("GET", "//sessions", "404"),
