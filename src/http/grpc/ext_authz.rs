@@ -83,7 +83,7 @@ impl ExtAuthz {
     ) -> Result<Request, Problem> {
         let tenant = tenant_of_gateway(&self.gate.tenants, slug)?;
         let asked = attributes.request.and_then(|request| request.http).unwrap_or_default();
-        let method = Method::try_from(asked.method.as_str()).map_err(|_| ProblemCode::InvalidRequest)?;
+        let method = method(&asked.method)?;
         let mut request = http::Request::builder().method(method).uri(address.clone());
         for name in &LOOKED_AT {
             if let Some(value) = asked.headers.get(name.as_str()) {
@@ -118,6 +118,12 @@ async fn told(reply: Reply) -> CheckResponse {
         |(name, value): (&HeaderName, &HeaderValue)| Some(HeaderOption::only(name.as_str(), value.to_str().ok()?));
     let headers = parts.headers.iter();
     if parts.status == StatusCode::OK {
+/// The method asked about; proto3 leaves an unset one empty, and what is not known is no safe one.
+fn method(asked: &str) -> Result<Method, Problem> {
+    let method = if asked.is_empty() { Ok(Method::POST) } else { Method::try_from(asked) };
+    method.map_err(|_| ProblemCode::InvalidRequest.into())
+}
+
         let headers = headers.filter(|(name, _)| name.as_str().starts_with("x-auth-")).filter_map(named).collect();
         let status = Some(Status { code: Code::Ok.into() });
         return CheckResponse { status, outcome: Some(Outcome::Allowed(Allowed { headers })) };
