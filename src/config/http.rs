@@ -32,7 +32,7 @@ pub struct Http {
     /// Open connections of each listener; further ones wait in the kernel's queue.
     pub max_connections: NonZeroUsize,
     /// Requests being worked on at once; further ones are refused with 503. One tenant may have eight
-    /// ninths of them at most.
+    /// ninths of them at most. Token checks and key documents have as many places of their own.
     pub max_in_flight: NonZeroUsize,
     /// Longest request body, in bytes; beyond it 413.
     pub body_limit_bytes: NonZeroUsize,

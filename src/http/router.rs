@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
+use super::middleware::Lane;
 use super::openapi::Doc;
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
@@ -42,6 +43,8 @@ pub struct Route<S> {
     pub pattern: &'static str,
     /// Is it asked so often that only one in a thousand requests is worth a line in the log?
     pub is_hot: bool,
+    /// Whose places it takes.
+    pub lane: Lane,
     /// Limits asked before the handler, in one question; none for what gateways and probes ask.
     pub limits: &'static [LimitName],
     /// Answers what it can before a future, a timer or a line in the log is made.
@@ -61,6 +64,7 @@ impl<S> Clone for Route<S> {
             method: self.method.clone(),
             pattern: self.pattern,
             is_hot: self.is_hot,
+            lane: self.lane,
             limits: self.limits,
             recall: self.recall,
             last_word: self.last_word,
@@ -125,6 +129,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
     pub fn hot(mut self) -> Self {
         if let Some(route) = self.0.last_mut() {
             route.is_hot = true;
+        }
+        self
+    }
+
+    /// Says whose places the row added last takes.
+    #[must_use]
+    pub fn lane(mut self, lane: Lane) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.lane = lane;
         }
         self
     }
@@ -196,6 +209,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             method,
             pattern,
             is_hot: false,
+            lane: Lane::default(),
             limits: &[],
             recall: None,
             last_word: None,
@@ -308,6 +322,11 @@ impl<S> Found<'_, '_, S> {
     /// Whether it is a row that is asked all the time.
     pub fn is_hot(&self) -> bool {
         matches!(self, Self::Route(route, _) if route.is_hot)
+    }
+
+    /// Whose places it takes.
+    pub fn lane(&self) -> Lane {
+        if let Self::Route(route, _) = self { route.lane } else { Lane::default() }
     }
 
     /// The pattern that matched: the `route` label of metrics and logs.
