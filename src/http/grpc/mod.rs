@@ -11,7 +11,7 @@
 mod ext_authz;
 pub mod messages;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -57,6 +57,10 @@ impl Serves for WithExtAuthz {
             return server::later(async move { this.check(peer, request).await.map(Either::Right) });
         }
         self.front.serve_as(peer, request, Either::Left)
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.front.is_trusted(peer)
     }
 }
 

@@ -12,7 +12,7 @@ mod recall;
 mod request_id;
 mod trace;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -336,5 +336,9 @@ impl<S: Send + Sync + 'static> Serves for FrontEnd<S> {
 
     fn serve(&self, peer: SocketAddr, request: http::Request<Incoming>) -> Answering<Self::Body> {
         self.serve_as(peer, request, |body| body)
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.0.proxies.contains(peer)
     }
 }
