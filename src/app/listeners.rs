@@ -83,6 +83,7 @@ async fn listen(
     let http = &config.http;
     let limits = ServerLimits {
         max_connections: http.max_connections.get(),
+        max_connections_per_peer: http.max_connections_per_peer(),
         header_timeout: http.header_timeout,
         idle_timeout: http.idle_timeout,
         drain_timeout: http.drain_timeout,

@@ -31,8 +31,11 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// Open connections of each listener; further ones wait in the kernel's queue.
     pub max_connections: NonZeroUsize,
+    /// Those of them that one peer may have (IPv6 by /64), so that none takes all; further ones of its are
+    /// closed at once. Unset: half of `max_connections`. `trusted_proxies` may have any number.
+    pub max_connections_per_peer: Option<NonZeroUsize>,
     /// Requests being worked on at once; further ones are refused with 503. One tenant may have eight
-    /// ninths of them at most.
+    /// ninths of them at most. Token checks and key documents have as many places of their own.
     pub max_in_flight: NonZeroUsize,
     /// Longest request body, in bytes; beyond it 413.
     pub body_limit_bytes: NonZeroUsize,
@@ -66,6 +69,7 @@ impl Default for Http {
             public_url: None,
             trusted_proxies: Vec::new(),
             max_connections: count(10_000),
+            max_connections_per_peer: None,
             max_in_flight: count(2_048),
             body_limit_bytes: count(64 * 1_024),
             head_limit_bytes: count(16 * 1_024),
@@ -79,6 +83,12 @@ impl Default for Http {
 }
 
 impl Http {
+    /// How many connections one peer may have.
+    #[must_use]
+    pub fn max_connections_per_peer(&self) -> usize {
+        self.max_connections_per_peer.map_or(self.max_connections.get().div_ceil(2), NonZeroUsize::get)
+    }
+
     /// What people reach this node under, without a slash at the end: `public_url`, else plain
     /// http on the address that was `bound` (`localhost` where that is every address).
     #[must_use]

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use self::failed_keys::FailedKeys;
 use super::handlers::health::Health;
+use super::limited;
 use super::problem::{FieldError, Problem, ProblemCode};
 use super::request::Request;
 use super::router::{Answer, Routes};
@@ -23,8 +24,13 @@ use crate::clock::Clock;
 use crate::domain::fault::escape;
 use crate::domain::naming;
 use crate::domain::role::Role;
+use crate::domain::time::{Timestamp, seconds_rounded_up};
 use crate::limits::Limits;
+use crate::limits::wire::Fields;
 use crate::secret::SecretString;
+
+/// What the limit on keys that are not good is called in header fields.
+const FAILED_KEYS: &str = "failed-keys";
 
 /// The doors that admin handlers knock on.
 pub struct Desk {
@@ -66,17 +72,25 @@ impl Desk {
         // A proxy that names no client is one client, unlike at the public listener: those behind it are few
         // here, and whoever guesses among them must not do so without end.
         let client = request.client().key();
-        let now = self.clock.now();
-        if let Some(until) = self.failed_keys.refused_until(&client, now) {
-            return Err(Problem::too_soon(now.until(until)));
-        }
+        let guess =
+            self.failed_keys.reserve(client, &self.clock).await.map_err(|until| self.failed_too_often(until))?;
         if let Some(holder) = self.administration.holder_of(key).await? {
             return Ok(holder);
         }
-        self.failed_keys.note(client, self.clock.now());
+        guess.failed(self.clock.now());
         metrics::counter!(crate::telemetry::ADMIN_KEYS_REFUSED).increment(1);
         tracing::warn!(request.id = request.id().as_str(), "authz_fail: an admin key is not good");
         Err(Problem::from(ProblemCode::InvalidToken).with_message("The admin key is not valid."))
+    }
+
+    /// No key of this client's is looked at until then.
+    fn failed_too_often(&self, until: Timestamp) -> Problem {
+        let wait = self.clock.now().until(until);
+        let (most, window, t) = (failed_keys::MOST, failed_keys::WINDOW.as_secs(), seconds_rounded_up(wait));
+        let policy = format!("\"{FAILED_KEYS}\";q={most};w={window}");
+        let fields = Fields { policy, state: format!("\"{FAILED_KEYS}\";r=0;t={t}") };
+        let problem = Problem::too_soon(wait).with_member("violated-policies", vec![FAILED_KEYS]);
+        problem.with_headers(limited::headers(fields))
     }
 
     /// The holder, and the tenant that the path names. What a key does not see is not there, before

@@ -1,5 +1,6 @@
 //! What the public listener's handlers may ask: the doors of the actors, and nothing behind them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, ORIGIN, SET_COOKIE};
@@ -157,17 +158,17 @@ pub fn tenant(request: &Request) -> Result<TenantContext, Problem> {
 }
 
 /// What the request tells of its client: the first of header and cookie that is present is its
-/// device token, known or not.
+/// device token, known or not, text or not.
 #[must_use]
 pub fn client(request: &Request, tenant: &TenantContext) -> Client {
     let address = request.client().named();
-    let token = request.header(&X_DEVICE_ID).or_else(|| request.cookie(&device_cookie(tenant)));
+    let token = request.header_lossy(&X_DEVICE_ID).or_else(|| request.cookie(&device_cookie(tenant)));
     Client {
         address_key: address.as_ref().map(super::peer::ClientAddress::key),
         limited_as: address.as_ref().map(|address| LimitSubject::client(address.ip())),
         address_prefix: address.as_ref().map(super::peer::ClientAddress::prefix),
-        user_agent: request.user_agent().map(str::to_owned),
-        device_token: token.map(|token| token.to_owned().into()),
+        user_agent: request.user_agent().map(Cow::into_owned),
+        device_token: token.map(|token| token.into_owned().into()),
         locale: request.accept_language(),
         app: None,
     }
@@ -185,7 +186,8 @@ pub(super) fn cookie_token<'h>(tenant: &TenantContext, headers: &'h HeaderMap) -
     if !tenant.policy().tokens.cookie {
         return None;
     }
-    request::cookie(headers, &token_cookie(tenant)).filter(|token| !token.is_empty())
+    let token = request::cookie(headers, &token_cookie(tenant))?;
+    std::str::from_utf8(token).ok().filter(|token| !token.is_empty())
 }
 
 /// Whether a page of that origin may use the person's cookie: one of the tenant's apps, its public

@@ -121,7 +121,8 @@ fn too_soon(refusal: &Refusal) -> Problem {
     problem.with_headers(wire::on_refusal(refusal).map_or_else(HeaderMap::new, headers))
 }
 
-fn headers(fields: Fields) -> HeaderMap {
+/// As header fields.
+pub(super) fn headers(fields: Fields) -> HeaderMap {
     let fields = [(&RATELIMIT_POLICY, fields.policy), (&RATELIMIT, fields.state)];
     let value = |(name, text): (&HeaderName, String)| Some((name.clone(), HeaderValue::try_from(text).ok()?));
     fields.into_iter().filter_map(value).collect()

@@ -19,9 +19,10 @@ use crate::domain::fault::Fault;
 use crate::domain::session::ACR;
 use crate::domain::time::seconds_rounded_up;
 
-/// Requested of IANA by draft-ietf-httpapi-ratelimit-headers-10.
+/// Requested of IANA by draft-ietf-httpapi-ratelimit-headers-10, as are the next two.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+const ABNORMAL_USAGE: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
 /// Promised by a 429 or 503 that knows no better.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
@@ -197,6 +198,8 @@ pub struct Problem(Box<Details>);
 #[derive(Debug, Clone)]
 struct Details {
     code: ProblemCode,
+    /// In place of the code's own.
+    kind: Option<&'static str>,
     message: Option<Cow<'static, str>>,
     errors: Vec<FieldError>,
     extensions: Map<String, Value>,
@@ -211,6 +214,7 @@ impl From<ProblemCode> for Problem {
         let is_challenge = code.status() == StatusCode::UNAUTHORIZED;
         Self(Box::new(Details {
             code,
+            kind: None,
             message: None,
             errors: Vec::new(),
             extensions: Map::new(),
@@ -273,6 +277,14 @@ impl Problem {
         Self::retry_after(ProblemCode::TooManyRequests, wait)
     }
 
+    /// "Too soon" though no quota is used up: too much of what is wrong comes from where this came.
+    #[must_use]
+    pub fn abnormal_usage(wait: Duration) -> Self {
+        let mut problem = Self::too_soon(wait);
+        problem.0.kind = Some(ABNORMAL_USAGE);
+        problem
+    }
+
     /// Says something more fitting than the table; must not hold what the caller sent.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
@@ -315,7 +327,7 @@ impl Problem {
     /// The document. `instance` is the request's URI, `realm` names who asks for credentials.
     pub fn into_reply(self, instance: &str, realm: &str) -> Reply {
         let challenge = self.challenge(realm);
-        let Details { code, message, errors, extensions, mut headers, .. } = *self.0;
+        let Details { code, kind, message, errors, extensions, mut headers, .. } = *self.0;
         if matches!(code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.entry(RETRY_AFTER).or_insert(HeaderValue::from(seconds_rounded_up(DEFAULT_RETRY)));
         }
@@ -324,7 +336,7 @@ impl Problem {
         }
 
         let document = Document {
-            kind: &code.type_uri(),
+            kind: &kind.map_or_else(|| code.type_uri(), Cow::Borrowed),
             title: code.title(),
             status: code.status().as_u16(),
             code: code.code(),

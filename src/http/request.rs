@@ -8,7 +8,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cookie::Cookie;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -244,14 +243,19 @@ impl Request {
         bearer(&self.parts.headers, &self.parts.uri)
     }
 
-    /// A cookie's value.
-    pub fn cookie(&self, name: &str) -> Option<&str> {
-        cookie(&self.parts.headers, name)
+    /// A cookie's value; what is no text of it is replaced.
+    pub fn cookie(&self, name: &str) -> Option<Cow<'_, str>> {
+        cookie(&self.parts.headers, name).map(String::from_utf8_lossy)
     }
 
-    /// The `User-Agent`, if it is text.
-    pub fn user_agent(&self) -> Option<&str> {
-        self.header(&USER_AGENT)
+    /// One header, whatever its bytes are, where being there decides; what is no text is replaced.
+    pub fn header_lossy(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        self.parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    /// The `User-Agent`: free text, which some write in UTF-8.
+    pub fn user_agent(&self) -> Option<Cow<'_, str>> {
+        self.header_lossy(&USER_AGENT)
     }
 
     /// Would a page be the better answer, as for a browser that follows a link? True if
@@ -308,16 +312,14 @@ pub(super) fn bearer_as_sent(headers: &HeaderMap) -> Result<Option<&[u8]>, Probl
     Ok(scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim_ascii()))
 }
 
-/// [`Request::cookie`] of a request that is not one yet.
-pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
-        .find(|cookie| cookie.name() == name)
-        .and_then(|cookie| cookie.value_raw())
+/// [`Request::cookie`] of a request that is not one yet, as sent. Whatever stands beside it need not be text.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut named = pairs.filter_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+        parts.next().filter(|known| *known == name.as_bytes()).and(parts.next())
+    });
+    named.next()
 }
 
 /// [`Request::query`] of a request that is not one yet.
@@ -360,6 +362,7 @@ mod tests {
     use super::*;
     use crate::http::peer::TrustedProxies;
     use bytes::Bytes;
+    use http::HeaderValue;
     use serde_json::Value;
     use std::time::Duration;
 
@@ -481,18 +484,32 @@ mod tests {
             "",
         );
 
-        assert_eq!(browser.cookie("__Host-guichet_device_acme"), Some("d"));
-        assert_eq!(browser.cookie("three"), Some("3"));
+        assert_eq!(browser.cookie("__Host-guichet_device_acme").as_deref(), Some("d"));
+        assert_eq!(browser.cookie("three").as_deref(), Some("3"));
         assert_eq!(browser.cookie("two"), None);
         assert!(browser.accepts_html());
         assert!(!request("/", &[("accept", "*/*")], "").accepts_html());
         assert_eq!(browser.accept_language(), Some(Locale::Fr));
-        assert_eq!(browser.user_agent(), Some("Mozilla/5.0"));
+        assert_eq!(browser.user_agent().as_deref(), Some("Mozilla/5.0"));
         assert_eq!(browser.head().host(), Some("auth.example.com"));
         assert_eq!(request("/", &[("host", "[::1]:80")], "").head().host(), Some("[::1]"));
         assert_eq!(browser.query("a"), Some("1".into()));
         assert_eq!(browser.query("b"), Some(" ".into()));
         assert!(!format!("{browser:?}").contains("device"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_there_all_the_same() {
+        let mut odd = request("/", &[("cookie", "one=1; two= \u{e9} ; three; five=a=b")], "");
+        odd.parts.headers.append(COOKIE, HeaderValue::from_bytes(b"six=\xff; seven=7").unwrap());
+        odd.parts.headers.append(USER_AGENT, HeaderValue::from_bytes(b"Caf\xc3\xa9/1 \xff").unwrap());
+
+        for (name, value) in [("one", "1"), ("two", "\u{e9}"), ("five", "a=b"), ("six", "\u{fffd}"), ("seven", "7")] {
+            assert_eq!(odd.cookie(name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(odd.cookie("three"), None);
+        assert_eq!(odd.user_agent().as_deref(), Some("Caf\u{e9}/1 \u{fffd}"));
+        assert_eq!(odd.header(&USER_AGENT), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
+use super::middleware::Lane;
 use super::openapi::Doc;
 use super::problem::{Problem, ProblemCode};
 use super::reply::Reply;
@@ -36,12 +37,14 @@ pub const UNMATCHED: &str = "unmatched";
 
 /// One row of the table.
 pub struct Route<S> {
-    /// The method it serves; `None` serves all but TRACE and CONNECT.
+    /// The method it serves; `None` serves every method there is, and those that somebody invents.
     pub method: Option<Method>,
     /// The path below the tenant's prefix, with parameters as `{id}`; the label of metrics.
     pub pattern: &'static str,
     /// Is it asked so often that only one in a thousand requests is worth a line in the log?
     pub is_hot: bool,
+    /// Whose places it takes.
+    pub lane: Lane,
     /// Limits asked before the handler, in one question; none for what gateways and probes ask.
     pub limits: &'static [LimitName],
     /// Answers what it can before a future, a timer or a line in the log is made.
@@ -61,6 +64,7 @@ impl<S> Clone for Route<S> {
             method: self.method.clone(),
             pattern: self.pattern,
             is_hot: self.is_hot,
+            lane: self.lane,
             limits: self.limits,
             recall: self.recall,
             last_word: self.last_word,
@@ -75,7 +79,7 @@ impl<S> Route<S> {
     fn serves(&self, method: &Method) -> bool {
         match &self.method {
             Some(own) => own == method || *own == Method::GET && method == Method::HEAD,
-            None => !matches!(*method, Method::TRACE | Method::CONNECT),
+            None => true,
         }
     }
 
@@ -125,6 +129,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
     pub fn hot(mut self) -> Self {
         if let Some(route) = self.0.last_mut() {
             route.is_hot = true;
+        }
+        self
+    }
+
+    /// Says whose places the row added last takes.
+    #[must_use]
+    pub fn lane(mut self, lane: Lane) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.lane = lane;
         }
         self
     }
@@ -196,6 +209,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             method,
             pattern,
             is_hot: false,
+            lane: Lane::default(),
             limits: &[],
             recall: None,
             last_word: None,
@@ -310,6 +324,11 @@ impl<S> Found<'_, '_, S> {
         matches!(self, Self::Route(route, _) if route.is_hot)
     }
 
+    /// Whose places it takes.
+    pub fn lane(&self) -> Lane {
+        if let Self::Route(route, _) = self { route.lane } else { Lane::default() }
+    }
+
     /// The pattern that matched: the `route` label of metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -376,7 +395,8 @@ mod tests {
             ("BREW", "/login", "405 OPTIONS, POST"),
             ("BREW", "/forward-auth", "/forward-auth "),
             ("OPTIONS", "/forward-auth", "/forward-auth "),
-            ("TRACE", "/forward-auth", "405 OPTIONS"),
+            ("TRACE", "/forward-auth", "/forward-auth "),
+            ("CONNECT", "/forward-auth", "/forward-auth "),
             ("GET", "/sessions/", "404"),
             ("GET", "/Sessions", "404"),
             ("GET", "//sessions", "404"),

@@ -6,13 +6,18 @@
 //! own head timer would be moved with every request; without it a slow second head costs what an
 //! idle connection costs.
 //!
+//! A peer that has as many connections as one may have is hung up on at once, so that the others find a
+//! place; trusted proxies, which speak for many, may have any number.
+//!
 //! Stopping: no new connections, requests in work are finished and answered with
 //! `Connection: close` or GOAWAY, and after the drain time what is left is dropped.
+
+mod peers;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -34,7 +39,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::telemetry::CONNECTIONS;
+use self::peers::Peers;
+use crate::telemetry::{CONNECTIONS, SHED};
 
 /// How long a quiet connection that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -62,6 +68,8 @@ const SMALLEST_HEAD_LIMIT: usize = 8 * 1024;
 pub struct ServerLimits {
     /// Open connections; beyond it none is accepted until one ends.
     pub max_connections: usize,
+    /// Those of them that one peer may have; one more of its is closed at once.
+    pub max_connections_per_peer: usize,
     /// From accepting a connection to its first complete request head.
     pub header_timeout: Duration,
     /// From one answer to the next complete request head.
@@ -76,6 +84,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_peer: 5_000,
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(10),
@@ -102,6 +111,9 @@ pub trait Serves: Clone + Send + Sync + 'static {
 
     /// Answers a request that came from `peer`.
     fn serve(&self, peer: SocketAddr, request: Request<Incoming>) -> Answering<Self::Body>;
+
+    /// Whether this peer speaks for many, and may have any number of connections.
+    fn is_trusted(&self, peer: IpAddr) -> bool;
 }
 
 /// An answer without a wait.
@@ -151,6 +163,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn accept(listener: TcpListener, service: impl Serves, limits: ServerLimits, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let peers = Peers::new(limits.max_connections_per_peer);
     let builder = Arc::new(connection_builder(limits));
     let connections = TaskTracker::new();
     let drop_now = CancellationToken::new();
@@ -159,10 +172,15 @@ async fn accept(listener: TcpListener, service: impl Serves, limits: ServerLimit
         let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
         match accepted {
             Ok((stream, peer)) => {
+                let held = peers.admit(peer.ip());
+                if held.is_none() && !service.is_trusted(peer.ip()) {
+                    metrics::counter!(SHED, "reason" => "connections").increment(1);
+                    continue;
+                }
                 let (builder, service) = (builder.clone(), service.clone());
                 let (stop, drop_now, open) = (stop.clone(), drop_now.clone(), Open::counted());
                 connections.spawn(async move {
-                    let _held = (place, open);
+                    let _held = (place, held, open);
                     let leave = Leave { limits, stop, drop_now };
                     serve(&builder, stream, peer, service, leave).await;
                 });

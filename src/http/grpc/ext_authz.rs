@@ -21,12 +21,14 @@ use tonic::{Code, Request as Call, Response as Answer};
 use super::messages::{
     Allowed, Attributes, CheckRequest, CheckResponse, Denied, HeaderOption, HttpStatus, Outcome, Status,
 };
+use super::overloaded;
 use crate::clock::Clock;
 use crate::domain::ids::OperationId;
 use crate::entropy::Entropy;
 use crate::http::body::{BodyLimits, Payload};
 use crate::http::gate::{FORWARD_AUTH, Gate, tenant_of_gateway};
 use crate::http::handlers::forward_auth;
+use crate::http::middleware::Place;
 use crate::http::peer::TrustedProxies;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -49,29 +51,44 @@ pub struct ExtAuthz {
     pub entropy: Entropy,
 }
 
-impl UnaryService<CheckRequest> for ExtAuthz {
+/// The service for one check that has its place.
+pub(super) struct Placed<'a> {
+    ext_authz: &'a ExtAuthz,
+    place: &'a Place<'a>,
+}
+
+impl<'a> UnaryService<CheckRequest> for Placed<'a> {
     type Response = CheckResponse;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer<CheckResponse>, tonic::Status>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer<CheckResponse>, tonic::Status>> + Send + 'a>>;
 
     fn call(&mut self, call: Call<CheckRequest>) -> Self::Future {
-        let this = self.clone();
+        let Self { ext_authz, place } = *self;
         let attributes = call.into_inner().attributes.unwrap_or_default();
-        Box::pin(async move { Ok(Answer::new(this.check(attributes).await)) })
+        Box::pin(async move { ext_authz.check(place, attributes).await.map(Answer::new) })
     }
 }
 
 impl ExtAuthz {
-    async fn check(&self, attributes: Attributes) -> CheckResponse {
+    /// For a check that has a place.
+    pub(super) fn at<'a>(&'a self, place: &'a Place<'a>) -> Placed<'a> {
+        Placed { ext_authz: self, place }
+    }
+
+    async fn check(&self, place: &Place<'_>, attributes: Attributes) -> Result<CheckResponse, tonic::Status> {
         let id = RequestId::new(OperationId::at(self.clock.now(), self.entropy.bytes()).uuid());
         let slug = attributes.context_extensions.get("tenant").cloned();
         let address = Uri::try_from(address(&attributes.context_extensions)).unwrap_or_default();
         let answer = match self.question(attributes, &address, slug.as_deref(), &id) {
-            Ok(question) => forward_auth::check(Arc::clone(&self.gate), question).await,
+            Ok(question) => {
+                let tenant = question.tenant_slug();
+                let _share = tenant.map(|tenant| place.share(tenant).ok_or_else(overloaded)).transpose()?;
+                forward_auth::check(Arc::clone(&self.gate), question).await
+            }
             Err(problem) => Err(problem),
         };
         let realm = slug.as_deref().unwrap_or("guichet");
         let reply = answer.unwrap_or_else(|problem| problem.into_reply(&id.instance(), realm));
-        told(forward_auth::finish(&address, reply)).await
+        Ok(told(forward_auth::finish(&address, reply)).await)
     }
 
     fn question(
@@ -83,7 +100,7 @@ impl ExtAuthz {
     ) -> Result<Request, Problem> {
         let tenant = tenant_of_gateway(&self.gate.tenants, slug)?;
         let asked = attributes.request.and_then(|request| request.http).unwrap_or_default();
-        let method = Method::try_from(asked.method.as_str()).map_err(|_| ProblemCode::InvalidRequest)?;
+        let method = method(&asked.method)?;
         let mut request = http::Request::builder().method(method).uri(address.clone());
         for name in &LOOKED_AT {
             if let Some(value) = asked.headers.get(name.as_str()) {
@@ -99,6 +116,12 @@ impl ExtAuthz {
         question.set_extension(tenant);
         Ok(question)
     }
+}
+
+/// The method asked about; proto3 leaves an unset one empty, and what is not known is no safe one.
+fn method(asked: &str) -> Result<Method, Problem> {
+    let method = if asked.is_empty() { Ok(Method::POST) } else { Method::try_from(asked) };
+    method.map_err(|_| ProblemCode::InvalidRequest.into())
 }
 
 fn address(extensions: &HashMap<String, String>) -> String {

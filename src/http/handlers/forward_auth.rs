@@ -30,6 +30,7 @@ use crate::actors::tokens::{Identity, Needs, Verdict};
 use crate::domain::limits::{LimitMode, LimitName};
 use crate::http::gate::{self, FORWARD_AUTH, Gate, cookie_token};
 use crate::http::limited;
+use crate::http::middleware::Lane;
 use crate::http::openapi::{Access, Doc};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -104,7 +105,7 @@ impl<'u> Asked<'u> {
 /// The rows of this file.
 pub(super) fn routes() -> Routes<Gate> {
     use ProblemCode as P;
-    Routes::new().any(FORWARD_AUTH, check).hot().recall(recall).last_word(finish).describe(
+    Routes::new().any(FORWARD_AUTH, check).hot().lane(Lane::Checks).recall(recall).last_word(finish).describe(
         Doc::new("gateways", "Whether a request may pass, and whose it is")
             .about("Any method. The tenant is that of the path, else the default; never one that a client names.")
             .access(Access::Token)

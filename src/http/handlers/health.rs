@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use ipnet::IpNet;
 use serde_json::json;
 
+use crate::http::middleware::Lane;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -37,10 +38,13 @@ pub fn routes<S: Health>() -> Routes<S> {
     Routes::new()
         .route(Method::GET, "/healthz", healthz)
         .hot()
+        .lane(Lane::Checks)
         .route(Method::GET, "/readyz", readyz)
         .hot()
+        .lane(Lane::Checks)
         .route(Method::GET, "/metrics", metrics)
         .hot()
+        .lane(Lane::Checks)
 }
 
 async fn healthz<S: Health>(_state: Arc<S>, _request: Request) -> Answer {

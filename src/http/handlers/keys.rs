@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::signing_key::JWKS_MAX_AGE;
 use crate::http::gate::{self, Gate};
+use crate::http::middleware::Lane;
 use crate::http::openapi::Doc;
 use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
@@ -20,6 +21,7 @@ use crate::http::router::{Answer, Routes};
 pub(super) fn routes() -> Routes<Gate> {
     Routes::new()
         .route(Method::GET, "/.well-known/jwks.json", jwks)
+        .lane(Lane::Checks)
         .describe(
             Doc::new("oauth", "The keys that access tokens are signed with (RFC 7517)")
                 .header("If-None-Match", "The `ETag` that is known already.")
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Routes<Gate> {
                 .empty(304, "The same as before."),
         )
         .route(Method::GET, "/.well-known/oauth-authorization-server", metadata)
+        .lane(Lane::Checks)
         .describe(Doc::new("oauth", "Where the endpoints are (RFC 8414)").answer::<Metadata>(200, "There."))
 }
 

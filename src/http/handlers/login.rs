@@ -82,7 +82,8 @@ async fn log_in(gate: Arc<Gate>, mut request: Request) -> Answer {
             };
             Ok(Reply::json(StatusCode::OK, &body).no_store())
         }
-        LogInOutcome::CodeCeiling { wait } | LogInOutcome::HeldBack { wait } => Err(Problem::too_soon(wait)),
+        LogInOutcome::CodeCeiling { wait } => Err(Problem::too_soon(wait)),
+        LogInOutcome::HeldBack { wait } => Err(Problem::abnormal_usage(wait)),
         LogInOutcome::Refused => Err(ProblemCode::InvalidCredentials.into()),
         LogInOutcome::Unverified => Err(ProblemCode::EmailNotVerified.into()),
         LogInOutcome::Disabled => Err(ProblemCode::AccountDisabled.into()),

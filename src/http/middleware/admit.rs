@@ -4,8 +4,11 @@
 //! Without it a slow dependency turns into a pile of waiting requests, and memory decides who is
 //! refused. A refusal here touches no store and no actor.
 //!
-//! A tenant may hold at most [`OF_THE_FREE`] times the places that are still free. Alone it may thus
-//! fill all but a ninth of them, two that flood all but a seventeenth, and whoever holds little finds
+//! Each [`Lane`] has as many places, so what waits in one takes none of another: while log-ins wait for a
+//! store that does not answer, tokens are checked and keys are told.
+//!
+//! A tenant may hold at most [`OF_THE_FREE`] times the places of a lane that are still free. Alone it may
+//! thus fill all but a ninth of them, two that flood all but a seventeenth, and whoever holds little finds
 //! one; nothing is set aside for tenants that do not come.
 
 use std::sync::Arc;
@@ -17,36 +20,78 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// How many times the free places one tenant may hold.
 const OF_THE_FREE: usize = 8;
 
+/// Which of a listener's places a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lane {
+    /// Of whatever may wait: for a body, a hash, a store.
+    #[default]
+    General,
+    /// Of what gateways and probes ask: it wants no body, and mostly comes from memory.
+    Checks,
+    /// Of messages of token checks on their way in: who sends them may be slow, and then keeps no other
+    /// check waiting.
+    Messages,
+}
+
+/// The places of all lanes.
 pub(super) struct Admission {
-    places: Semaphore,
-    /// Places held, by the slug of tenants that hold any.
-    held: DashMap<Arc<str>, usize>,
+    general: Places,
+    checks: Places,
+    messages: Places,
 }
 
 impl Admission {
+    /// With that many in each lane.
     pub(super) fn new(max_in_flight: usize) -> Self {
-        Self { places: Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)), held: DashMap::new() }
+        let places = || Places::new(max_in_flight);
+        Self { general: places(), checks: places(), messages: places() }
     }
 
-    /// A place, free again when the permit is dropped; never waits for one.
-    pub(super) fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        self.places.try_acquire().ok()
+    /// A place, free again when it is dropped; never waits for one.
+    pub(super) fn admit(&self, lane: Lane) -> Option<Place<'_>> {
+        let lane = match lane {
+            Lane::General => &self.general,
+            Lane::Checks => &self.checks,
+            Lane::Messages => &self.messages,
+        };
+        Some(Place { _permit: lane.free.try_acquire().ok()?, lane })
     }
+}
 
-    /// Counts an admitted request as its tenant's, unless that holds too many already.
-    pub(super) fn share(&self, tenant: &Arc<str>) -> Option<Share<'_>> {
-        let most = OF_THE_FREE * self.places.available_permits();
-        match self.held.entry(Arc::clone(tenant)) {
+/// The places of one lane.
+struct Places {
+    free: Semaphore,
+    /// Places held, by the slug of tenants that hold any; of messages, by the peer that sends them.
+    held: DashMap<Arc<str>, usize>,
+}
+
+impl Places {
+    fn new(count: usize) -> Self {
+        Self { free: Semaphore::new(count.min(Semaphore::MAX_PERMITS)), held: DashMap::new() }
+    }
+}
+
+/// A place of an admitted request, until dropped.
+pub struct Place<'a> {
+    lane: &'a Places,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl<'a> Place<'a> {
+    /// Counts it as its tenant's, unless that holds too many already.
+    pub(in crate::http) fn share(&self, tenant: &Arc<str>) -> Option<Share<'a>> {
+        let most = OF_THE_FREE * self.lane.free.available_permits();
+        match self.lane.held.entry(Arc::clone(tenant)) {
             Entry::Occupied(held) if *held.get() > most => return None,
             Entry::Occupied(mut held) => *held.get_mut() += 1,
             Entry::Vacant(none) => drop(none.insert(1)),
         }
-        Some(Share { held: &self.held, tenant: Arc::clone(tenant) })
+        Some(Share { held: &self.lane.held, tenant: Arc::clone(tenant) })
     }
 }
 
 /// One place of a tenant's, until dropped.
-pub(super) struct Share<'a> {
+pub(in crate::http) struct Share<'a> {
     held: &'a DashMap<Arc<str>, usize>,
     tenant: Arc<str>,
 }
@@ -67,11 +112,12 @@ mod tests {
     use super::*;
 
     /// Requests of one tenant that are let in, each holding its place.
-    fn flood<'a>(admission: &'a Admission, tenant: &str) -> Vec<(SemaphorePermit<'a>, Share<'a>)> {
+    fn flood<'a>(admission: &'a Admission, tenant: &str) -> Vec<(Place<'a>, Share<'a>)> {
         let tenant = Arc::from(tenant);
         std::iter::from_fn(|| {
-            let permit = admission.admit()?;
-            Some((permit, admission.share(&tenant)?))
+            let place = admission.admit(Lane::General)?;
+            let share = place.share(&tenant)?;
+            Some((place, share))
         })
         .collect()
     }
@@ -84,12 +130,13 @@ mod tests {
         let second = flood(&admission, "second");
 
         assert_eq!((first.len(), second.len()), (1_600, 177));
-        let (neighbour, permit) = (Arc::from("neighbour"), admission.admit());
-        assert!(permit.is_some() && admission.share(&neighbour).is_some());
+        let neighbour = admission.admit(Lane::General).and_then(|place| place.share(&Arc::from("neighbour")));
+        assert!(neighbour.is_some());
+        drop(neighbour);
         drop(first);
         assert!(flood(&admission, "second").len() > 1_000, "what is free again is for everybody");
         drop(second);
-        assert!(admission.held.is_empty());
+        assert!(admission.general.held.is_empty());
     }
 
     #[test]
@@ -99,5 +146,20 @@ mod tests {
             let held = flood(&admission, "alone");
             assert_eq!(held.len(), if places == 1 { 1 } else { places - 1 }, "of {places}");
         }
+    }
+
+    #[test]
+    fn a_lane_that_is_full_takes_no_place_of_another() {
+        let admission = Admission::new(3);
+        let all = |lane| std::iter::from_fn(|| admission.admit(lane)).collect::<Vec<_>>();
+
+        let general = all(Lane::General);
+
+        assert_eq!((general.len(), all(Lane::Checks).len(), all(Lane::Messages).len()), (3, 3, 3));
+        let checks = all(Lane::Checks);
+        assert!(admission.admit(Lane::Checks).is_none(), "as bounded as any");
+        drop(general);
+        assert!(admission.admit(Lane::General).is_some());
+        drop(checks);
     }
 }

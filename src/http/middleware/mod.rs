@@ -12,7 +12,7 @@ mod recall;
 mod request_id;
 mod trace;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 
 use self::admit::Admission;
+pub use self::admit::{Lane, Place};
 use self::meters::Meters;
 use self::request_id::RequestIds;
 use self::trace::Trace;
@@ -105,8 +106,8 @@ impl Hooks for NoHooks {}
 /// The bounds within which requests are answered.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
-    /// Requests in work at once; one more is answered 503 at once. One tenant may have most of them,
-    /// never all.
+    /// Requests in work at once in each [`Lane`]; one more is answered 503 at once. One tenant may have
+    /// most of them, never all.
     pub max_in_flight: usize,
     /// A request without an answer after this is answered 503. Covers reading the body too.
     pub request_timeout: Duration,
@@ -190,6 +191,16 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         })
     }
 
+    /// A place for what is asked beside the routes, if there is one.
+    pub fn place(&self, lane: Lane) -> Option<Place<'_>> {
+        self.0.admission.admit(lane)
+    }
+
+    /// The bounds for what is asked beside the routes.
+    pub fn limits(&self) -> RequestLimits {
+        self.0.limits
+    }
+
     /// Answers one request. Never fails: whatever goes wrong is an answer too.
     async fn answer(&self, peer: SocketAddr, request: http::Request<Incoming>) -> Reply {
         let inner = &*self.0;
@@ -205,7 +216,7 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
         let head_only = request.method() == Method::HEAD;
         let mut asked = cross_origin(&request);
 
-        let answer = match inner.admission.admit() {
+        let answer = match inner.admission.admit(found.lane()) {
             // Before anything is looked up: refusing must stay cheap.
             None => {
                 if asked.is_some() {
@@ -215,7 +226,7 @@ impl<S: Send + Sync + 'static> FrontEnd<S> {
                 Err(ProblemCode::Overloaded.into())
             }
             // A panic inside costs one 500; the deadline ends handlers that wait for too long.
-            Some(_permit) => panics::caught(inner.in_time(&found, request, &mut trace)).await,
+            Some(place) => panics::caught(inner.in_time(&place, &found, request, &mut trace)).await,
         };
 
         let realm = trace.tenant_slug().unwrap_or(REALM);
@@ -260,19 +271,31 @@ impl<S: Send + Sync + 'static> Inner<S> {
         }
     }
 
-    async fn in_time(&self, found: &Found<'_, '_, S>, request: Request, trace: &mut Trace<'_>) -> Answer {
-        match tokio::time::timeout(self.limits.request_timeout, self.dispatch(found, request, trace)).await {
+    async fn in_time(
+        &self,
+        place: &Place<'_>,
+        found: &Found<'_, '_, S>,
+        request: Request,
+        trace: &mut Trace<'_>,
+    ) -> Answer {
+        match tokio::time::timeout(self.limits.request_timeout, self.dispatch(place, found, request, trace)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(ProblemCode::Overloaded.into()),
         }
     }
 
-    async fn dispatch(&self, found: &Found<'_, '_, S>, mut request: Request, trace: &mut Trace<'_>) -> Answer {
+    async fn dispatch(
+        &self,
+        place: &Place<'_>,
+        found: &Found<'_, '_, S>,
+        mut request: Request,
+        trace: &mut Trace<'_>,
+    ) -> Answer {
         // The tenant before the route: on an unknown tenant no path exists.
         self.hooks.before(&mut request)?;
         trace.belongs_to(request.tenant_slug().cloned());
         let _share = match request.tenant_slug() {
-            Some(tenant) => Some(self.admission.share(tenant).ok_or(ProblemCode::Overloaded)?),
+            Some(tenant) => Some(place.share(tenant).ok_or(ProblemCode::Overloaded)?),
             None => None,
         };
         match found {
@@ -313,5 +336,9 @@ impl<S: Send + Sync + 'static> Serves for FrontEnd<S> {
 
     fn serve(&self, peer: SocketAddr, request: http::Request<Incoming>) -> Answering<Self::Body> {
         self.serve_as(peer, request, |body| body)
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.0.proxies.contains(peer)
     }
 }

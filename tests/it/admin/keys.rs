@@ -1,13 +1,17 @@
 //! Who may ask the admin API, and about whom.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::key_of;
+use crate::harness::client::Answer;
 use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
 on_every_back_end!(
     nobody_gets_in_without_a_key,
     the_eleventh_bad_key_of_a_minute_is_not_looked_at,
+    of_two_hundred_bad_keys_at_once_ten_are_looked_at,
+    good_keys_pass_however_many_are_shown_at_once,
     a_proxy_that_names_no_client_is_one_client_of_the_admin_api,
     a_tenants_key_sees_its_tenant_alone,
     a_key_makes_no_key_above_its_own_role,
@@ -39,11 +43,44 @@ async fn the_eleventh_bad_key_of_a_minute_is_not_looked_at(gateway: Gateway) {
 
     let refused = ask("gk_bad", 1).await.refused(429, "too_many_requests");
     assert!((1..=60).contains(&refused.retry_after()));
+    assert_eq!(refused.header("ratelimit-policy"), "\"failed-keys\";q=10;w=60");
+    assert_eq!(refused.header("ratelimit"), format!("\"failed-keys\";r=0;t={}", refused.retry_after()));
+    assert_eq!(refused["violated-policies"], json!(["failed-keys"]));
     ask(ROOT_KEY, 1).await.refused(429, "too_many_requests");
     ask(ROOT_KEY, 2).await.expect(200);
 
     gateway.clock.advance(std::time::Duration::from_secs(refused.retry_after()));
     ask(ROOT_KEY, 1).await.expect(200);
+}
+
+/// The same question with one key, that many times at once.
+async fn at_once(gateway: &Gateway, times: usize, key: &str) -> Vec<Answer> {
+    let ask = |_| gateway.admin().get("/tenants").bearer(key).into_future();
+    join_all((0..times).map(ask)).await
+}
+
+async fn of_two_hundred_bad_keys_at_once_ten_are_looked_at(gateway: Gateway) {
+    let answers = at_once(&gateway, 200, "gk_bad").await;
+
+    let (looked_at, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 401);
+    assert_eq!(looked_at.len(), 10);
+    for answer in refused {
+        assert!((1..=60).contains(&answer.refused(429, "too_many_requests").retry_after()));
+    }
+}
+
+async fn good_keys_pass_however_many_are_shown_at_once(gateway: Gateway) {
+    let key = key_of(&gateway, "strict", "tenant-admin").await;
+    // As near to the limit as can be: they are looked at one by one.
+    for _ in 0..9 {
+        gateway.admin().get("/tenants").bearer("gk_bad").await.refused(401, "invalid_token");
+    }
+
+    for key in [ROOT_KEY, &key] {
+        for answer in at_once(&gateway, 200, key).await {
+            answer.expect(200);
+        }
+    }
 }
 
 async fn a_proxy_that_names_no_client_is_one_client_of_the_admin_api(gateway: Gateway) {

@@ -39,7 +39,7 @@ colour: unknown key; the top level has actors, admin, crypto, data, database, de
 crypto.argon2.memory_kib: invalid type: string "lots", expected u32
 crypto.hash_queue: invalid value: integer `0`, expected a nonzero usize
 http.body_timeout: must be a length of time with its unit, as "5s", "300ms" or "30m"
-http.lisen: unknown key; [http] has admin_listen, body_limit_bytes, body_timeout, drain_timeout, head_limit_bytes, header_timeout, idle_timeout, listen, max_connections, max_in_flight, public_url, request_timeout, trusted_proxies
+http.lisen: unknown key; [http] has admin_listen, body_limit_bytes, body_timeout, drain_timeout, head_limit_bytes, header_timeout, idle_timeout, listen, max_connections, max_connections_per_peer, max_in_flight, public_url, request_timeout, trusted_proxies
 http.listen: invalid socket address syntax, not "abc" (from GUICHET_LISTEN)
 redis.cluster: needs redis.url"#
     );

@@ -17,6 +17,8 @@ on_every_back_end!(
     a_thief_with_password_and_mailbox_gains_nothing_by_a_code_from_before_the_owner_acted,
     strict_codes_have_three_tries,
     strict_tenants_trust_no_user_agent,
+    a_device_id_that_is_no_text_is_a_strangers,
+    a_user_agent_in_utf_8_is_a_device_as_any_other,
     the_device_cookie_has_a_plain_name_on_http_and_a_host_name_on_https,
 );
 
@@ -213,6 +215,42 @@ async fn strict_tenants_trust_no_user_agent(gateway: Gateway) {
     assert_eq!(answer["otp_required"], true);
     let wrong = json!({"email": AWA, "password": NEW_PASSWORD});
     door.post("/api/auth/login", &wrong).from("Firefox").await.refused(400, "invalid_credentials");
+}
+
+/// The first proof that is there decides: what cannot be read is no reason to look at the next.
+async fn a_device_id_that_is_no_text_is_a_strangers(gateway: Gateway) {
+    let door = gateway.classic();
+    let device = a_person(door, AWA).await;
+    let body = json!({"email": AWA, "password": PASSWORD});
+    let by_agent = || door.post("/api/auth/login", &body).from("Firefox");
+    let cookie = |value: &str| format!("guichet_device_default={value}");
+    by_agent().await.expect(200).word("token");
+
+    for stranger in [by_agent().device("\u{e9}"), by_agent().header("cookie", &cookie("\u{e9}"))] {
+        assert_eq!(stranger.await.expect(200)["otp_required"], true);
+    }
+    let both = by_agent().device("\u{e9}").header("cookie", &cookie(&device)).await.expect(200);
+    assert_eq!(both["otp_required"], true);
+    // Another's cookie is no reason not to see this one.
+    let beside = format!("name=Am\u{e9}lie; {}", cookie(&device));
+    door.post("/api/auth/login", &body).header("cookie", &beside).await.expect(200).word("token");
+}
+
+async fn a_user_agent_in_utf_8_is_a_device_as_any_other(gateway: Gateway) {
+    let door = gateway.classic();
+    let body = json!({"username": "awa", "email": AWA, "password": PASSWORD, "phoneNumber": "123456789"});
+    door.post("/api/auth/register", &body).from("Caf\u{e9}/1.0").await.expect(201);
+    let link = gateway.inbox.next_with(AWA, "/verify/").await.link();
+    door.call(http::Method::POST, &link).await.expect(200);
+
+    let body = json!({"email": AWA, "password": PASSWORD});
+    let known = door.post("/api/auth/login", &body).from("Caf\u{e9}/1.0").await.expect(200);
+    let other = door.post("/api/auth/login", &body).from("Caf\u{e8}/1.0").await.expect(200);
+
+    assert_eq!(other["otp_required"], true);
+    let devices = door.get("/api/auth/devices").bearer(&known.word("token")).await.expect(200);
+    let labels: Vec<_> = devices["devices"].as_array().unwrap().iter().map(|device| &device["user_agent"]).collect();
+    assert!(labels.contains(&&json!("Caf\u{e9}/1.0")), "{labels:?}");
 }
 
 async fn the_device_cookie_has_a_plain_name_on_http_and_a_host_name_on_https(gateway: Gateway) {

@@ -1,12 +1,13 @@
 //! Connections that are slow, silent, idle, too big, too many, or open while the server stops.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{TestServer, client, hasty, patient, problem, until_closed};
-use guichet::http::peer::TrustedProxies;
+use guichet::http::peer::{ForwardedHeader, TrustedProxies};
 
 #[tokio::test]
 async fn a_silent_connection_is_cut() {
@@ -187,6 +188,39 @@ async fn beyond_the_connection_limit_the_next_one_waits_for_a_place() {
 
     assert_eq!(answer.status(), 200);
     assert!(started.elapsed() >= Duration::from_millis(150));
+}
+
+#[tokio::test]
+async fn connection_hoarding_costs_the_hoarder_alone() {
+    let metrics = guichet::telemetry::Metrics::install();
+    let (mut limits, requests) = patient();
+    limits.max_connections_per_peer = 2;
+    let server = TestServer::with(limits, requests, TrustedProxies::default()).await;
+    let mut hoarded = vec![server.connect().await, server.connect().await];
+
+    // Long before the end of a head's time, which is the others'.
+    let mut refused = server.connect().await;
+    let closed = tokio::time::timeout(limits.header_timeout / 2, until_closed(&mut refused));
+    assert_eq!(closed.await.expect("at once"), "");
+    assert!(metrics.render().contains("guichet_shed_total{reason=\"connections\"}"));
+    let neighbour = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
+    assert_eq!(neighbour.get(server.url("/hello")).send().await.unwrap().status(), 200);
+
+    // And whoever closes one may open another.
+    hoarded.pop();
+    let again = async { while client().get(server.url("/hello")).send().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(5), again).await.expect("its place comes back");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_may_have_any_number_of_connections() {
+    let (mut limits, requests) = patient();
+    limits.max_connections_per_peer = 1;
+    let loopback = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()], ForwardedHeader::XForwardedFor);
+    let server = TestServer::with(limits, requests, loopback).await;
+    let _open = [server.connect().await, server.connect().await, server.connect().await];
+
+    assert_eq!(client().get(server.url("/hello")).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

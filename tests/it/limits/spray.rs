@@ -89,16 +89,20 @@ async fn under_a_spray(gateway: Gateway) {
     // What was compared is told every few seconds.
     let held_back = async {
         for n in 0.. {
-            if guess(1_000 + n, 9).await.status == 429 {
-                return n;
+            let answer = guess(1_000 + n, 9).await;
+            if answer.status == 429 {
+                return (n, answer.refused(429, "too_many_requests"));
             }
             gateway.clock.advance(Duration::from_millis(500));
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        0
+        unreachable!("there are numbers enough")
     };
-    let admitted = tokio::time::timeout(Duration::from_secs(60), held_back).await.expect("strangers are held back");
+    let (admitted, refused) =
+        tokio::time::timeout(Duration::from_secs(60), held_back).await.expect("strangers are held back");
     assert!(admitted >= 10, "the sixth part of the quota is left: {admitted}");
+    assert_eq!(refused["type"], "https://iana.org/assignments/http-problem-types#abnormal-usage-detected");
+    assert!(refused.retry_after() >= 1);
 
     sign_in(door, AWA, &device).await;
     let events = gateway.tables().await;

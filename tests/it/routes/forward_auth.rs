@@ -25,6 +25,9 @@ on_every_back_end!(
 
 const IDENTITY: [&str; 5] = ["x-auth-subject", "x-auth-tenant", "x-auth-session", "x-auth-audience", "x-auth-scope"];
 
+/// Every method that HTTP has but CONNECT, and one that it has not.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
+
 /// Asks with a token.
 pub(crate) async fn ask(door: Door<'_>, query: &str, token: &str) -> Answer {
     door.get(&format!("/forward-auth{query}")).bearer(token).await
@@ -52,7 +55,7 @@ async fn a_good_token_is_told_in_headers_by_every_method(gateway: Gateway) {
     for (door, slug) in [(gateway.classic(), "default"), (gateway.strict(), "strict")] {
         let token = a_person_signed_in(door).await.access;
         let said = claims(&token);
-        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"] {
+        for method in METHODS {
             for _ in 0..2 {
                 let method = Method::from_bytes(method.as_bytes()).unwrap();
                 let answer = door.call(method, "/forward-auth").bearer(&token).await.expect(200);
@@ -142,6 +145,11 @@ async fn strict_mode_knows_three_statuses(gateway: Gateway) {
         let answer = ask_twice(door, query, token).await.expect(shown);
         assert_eq!(answer.header("x-auth-status"), truth, "{query}");
         assert!(shown != 401 || answer.header("www-authenticate").starts_with("Bearer"));
+    }
+    for method in METHODS {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        door.call(method.clone(), "/forward-auth?mode=strict").bearer(&token).await.expect(200);
+        door.call(method, "/forward-auth?mode=strict").bearer("x").await.expect(401);
     }
     let nobody = ask(gateway.door("/t/nobody"), "?mode=strict", &token).await.expect(403);
     assert_eq!(nobody.header("x-auth-status"), "404");
