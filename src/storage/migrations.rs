@@ -42,6 +42,7 @@ const ALL: &[Twins] = &[
     twins!("0007_tenant_endings"),
     twins!("0008_signing_keys"),
     twins!("0009_audit_subject"),
+    twins!("0010_devices_by_age"),
 ];
 
 /// No rows if nothing was ever migrated: asking the table itself would be an error then.
