@@ -212,20 +212,7 @@ impl App {
                 allow: config.admin.allow.clone(),
                 root_key: keys.root,
             };
-            let people = People {
-                accounts: actors.accounts.clone(),
-                sessions: actors.sessions.clone(),
-                storage: stores.storage.clone(),
-                clock: world.clock.clone(),
-                birth: actors.sessions.birth,
-            };
-            let messages = Messages {
-                storage: stores.storage.clone(),
-                postman: actors.postman.clone(),
-                digests: Arc::clone(&actors.sessions.digests),
-                administration,
-            };
-            let desk = Desk::new(people, messages, actors.limits.clone(), Arc::new(inside), world.clock.clone());
+            let desk = desk(&stores, &actors, administration, inside, &world.clock);
             let listeners = Listeners::open(config, &world, &actors, desk, tenants).await?;
             let platform_url = config.http.platform_url(listeners.public.address);
             directory.move_to(platform_url.clone()).await?;
@@ -296,6 +283,24 @@ impl App {
         }
         self.storage.close().await;
     }
+}
+
+/// What the admin listener's handlers may ask.
+fn desk(stores: &Stores, actors: &Actors, administration: Administration, inside: Inside, clock: &Clock) -> Desk {
+    let people = People {
+        accounts: actors.accounts.clone(),
+        sessions: actors.sessions.clone(),
+        storage: stores.storage.clone(),
+        clock: clock.clone(),
+        birth: actors.sessions.birth,
+    };
+    let messages = Messages {
+        storage: stores.storage.clone(),
+        postman: actors.postman.clone(),
+        digests: Arc::clone(&actors.sessions.digests),
+        administration,
+    };
+    Desk::new(people, messages, actors.limits.clone(), Arc::new(inside), clock.clone())
 }
 
 /// What admins may ask, without a gateway around it: for commands. The handle ends when it is dropped
