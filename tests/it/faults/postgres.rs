@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::query;
 
-use super::{Codes, World, short_deadlines};
+use super::{Codes, World, ask_for_a_code, short_deadlines};
 use crate::harness::databases::TestDatabase;
 use crate::harness::node::Cluster;
 use crate::harness::postgres::{self, OwnPostgres};
@@ -77,7 +77,10 @@ async fn failed_over_to_its_stand_by_it_has_lost_no_lock() {
     primary.kill();
     world.attack().await;
     address.point_at(stand_by.port());
-    world.cannot_log_in().await;
+    for node in &world.cluster.nodes {
+        // What can be read is compared; what has to be written is refused.
+        ask_for_a_code(node).await.must_be(503);
+    }
     stand_by.promote().await;
     world.recovers().await;
     world.holds(Codes::Kept).await;
