@@ -51,13 +51,16 @@ async fn live(gateway: &Gateway) -> Vec<String> {
     secrets
 }
 
-/// Does the text hold the secret as a word of its own? Six digits are part of many a number.
+/// Does the text hold the secret as a word of its own? Six digits are part of many a number, and the fraction
+/// of many a time.
 pub(crate) fn holds(text: &[u8], secret: &str) -> bool {
     let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let begins_after = |before: &[u8]| match before {
+        [.., whole, b'.'] => !whole.is_ascii_digit(),
+        _ => !word(before.last()),
+    };
     let found = |at: usize| {
-        text[at..].starts_with(secret.as_bytes())
-            && !(at > 0 && word(text.get(at - 1)))
-            && !word(text.get(at + secret.len()))
+        text[at..].starts_with(secret.as_bytes()) && begins_after(&text[..at]) && !word(text.get(at + secret.len()))
     };
     (0..text.len()).any(|at| text[at] == secret.as_bytes()[0] && found(at))
 }
