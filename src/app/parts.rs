@@ -94,7 +94,8 @@ pub fn master_key(config: &Config, entropy: &Entropy) -> Result<MasterKey, Start
     Ok(MasterKey::from_bytes(*bytes))
 }
 
-/// Holds the data directory of an embedded database, made if there is none, until it is dropped, or the process is gone.
+/// Holds the data directory of an embedded database, made if there is none, until it is dropped, or the
+/// process is gone.
 ///
 /// # Errors
 /// [`StartError::InUse`] if another process holds it; [`StartError::Io`].

@@ -262,7 +262,8 @@ async fn open_sqlite(path: &Path, settings: &PoolSettings) -> Result<SqlitePools
     Ok(SqlitePools { readers: readers.await?, writer })
 }
 
-/// Makes the file, and the folder if it is missing, readable by its owner alone; SQLite gives its `-wal` and `-shm` the same mode.
+/// Makes the file, and the folder if it is missing, readable by its owner alone; SQLite gives its `-wal` and
+/// `-shm` the same mode.
 fn make_private(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         let mut make = std::fs::DirBuilder::new();

@@ -107,13 +107,19 @@ async fn demoted_to_a_replica_it_is_away_until_it_is_promoted() {
     .await;
 }
 
-/// Another server stands behind the same address, with all that the first had told it.
-#[tokio::test(flavor = "multi_thread")]
-async fn failed_over_to_its_replica_it_gives_nobody_a_guess() {
-    let (Some(mut primary), Some(replica)) = (OwnRedis::start(&[]).await, OwnRedis::start(&[]).await) else { return };
+/// A primary, its replica in step, and an address that leads to the primary.
+async fn replicated() -> Option<(OwnRedis, OwnRedis, Switch)> {
+    let (primary, replica) = (OwnRedis::start(&[]).await?, OwnRedis::start(&[]).await?);
     replica.command(&["REPLICAOF", "127.0.0.1", primary.port()]).await;
     replica.is_in_step().await;
     let address = Switch::to(primary.port()).await;
+    Some((primary, replica, address))
+}
+
+/// Another server stands behind the same address, with all that the first had told it.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_over_to_its_replica_it_gives_nobody_a_guess() {
+    let Some((mut primary, replica, address)) = replicated().await else { return };
     World::on(&format!("redis://127.0.0.1:{}/", address.port()), |world| async move {
         primary.kill();
         world.is_refused().await;
@@ -129,10 +135,7 @@ async fn failed_over_to_its_replica_it_gives_nobody_a_guess() {
 /// The host of the first lost its power: no connection breaks, and none goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn vanished_without_a_word_it_is_found_again_where_its_address_leads_now() {
-    let (Some(primary), Some(replica)) = (OwnRedis::start(&[]).await, OwnRedis::start(&[]).await) else { return };
-    replica.command(&["REPLICAOF", "127.0.0.1", primary.port()]).await;
-    replica.is_in_step().await;
-    let address = Switch::to(primary.port()).await;
+    let Some((_primary, replica, address)) = replicated().await else { return };
     World::on(&format!("redis://127.0.0.1:{}/", address.port()), |world| async move {
         address.point_at(replica.port());
         address.strand();

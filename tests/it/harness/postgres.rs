@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
+use super::free_port;
+
 /// A running server, killed with this value.
 pub(crate) struct OwnPostgres {
     server: Child,
@@ -150,10 +152,6 @@ fn data_folder() -> (tempfile::TempDir, PathBuf) {
         succeeds(Command::new("chown").arg("postgres").arg(&data));
     }
     (folder, data)
-}
-
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
 fn spawn(data: &Path, port: &str) -> Child {

@@ -8,6 +8,7 @@ use guichet::clock::Clock;
 use guichet::entropy::Entropy;
 use guichet::ephemeral::redis::{RedisSettings, RedisStore};
 
+use super::free_port;
 use super::tools::Tools;
 
 /// The shared Redis, from `GUICHET_TEST_REDIS_URL`. `None` skips its tests, except where `CI` is
@@ -196,10 +197,6 @@ impl OwnRedis {
         }
         panic!("redis-server does not answer");
     }
-}
-
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
 fn spawn(program: &Path, port: &str, arguments: &[String]) -> Option<Child> {

@@ -28,7 +28,8 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page of rows of which more than `limit` were read if there are more; `place` names a row's place in the list.
+    /// A page of rows of which more than `limit` were read if there are more; `place` names a row's place in the
+    /// list.
     #[must_use]
     pub fn of<R>(mut rows: Vec<R>, limit: u32, place: impl Fn(&R) -> String, show: impl Fn(R) -> T) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
