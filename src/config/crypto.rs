@@ -30,7 +30,9 @@ pub struct Crypto {
     pub master_key_file: Option<PathBuf>,
     /// What one hash costs. Raised, passwords are re-hashed as people log in.
     pub argon2: Argon2,
-    /// Threads that hash. Unset: one per core. Each holds `argon2.memory_kib` while it works.
+    /// Threads that hash. Unset: one per core. Each holds `argon2.memory_kib` while it works. Beside one
+    /// alone there is a second, for a tenant that asks for less than its share while the first hashes for
+    /// another.
     pub hash_threads: Option<NonZeroUsize>,
     /// Hashes that may wait, over all tenants; further ones are refused with 503.
     pub hash_queue: NonZeroUsize,

@@ -4,6 +4,10 @@
 //! stall every request. Each thread owns its memory and reuses it. What waits longer
 //! than its deadline is shed before it is begun, so an attempt that never reached the comparison
 //! can be given back; what was begun is finished. See [`queue`] for who goes first.
+//!
+//! Of several threads one is free soon. Beside one alone there is a second, for tenants that asked for less
+//! than their share while the first hashes for somebody else: it is given most of the core that they
+//! share, so that a log-in beside another tenant's flood need not wait for the end of a hash.
 
 pub mod queue;
 
@@ -57,14 +61,35 @@ pub struct Hasher {
 
 struct Shared {
     line: Mutex<Line>,
+    /// Wakes one of the threads.
     work: Condvar,
+    /// Wakes the one that overtakes, where there is one.
+    overtaken: Condvar,
     passwords: PasswordHasher,
     entropy: Entropy,
 }
 
 struct Line {
     queue: FairQueue<Job>,
+    /// Threads that wait for work, but for the one that overtakes.
+    idle: usize,
     closing: bool,
+}
+
+impl Line {
+    /// Whether the thread for it should take a job past those under way.
+    fn is_overtaken(&self) -> bool {
+        self.idle == 0 && self.queue.is_overtaken()
+    }
+}
+
+/// Which jobs a thread takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Whosever turn it is.
+    InTurn,
+    /// What overtakes the jobs under way, while no other thread is free.
+    Overtaking,
 }
 
 struct Threads {
@@ -80,6 +105,8 @@ struct Job {
 enum Task {
     #[cfg(test)]
     Break,
+    #[cfg(test)]
+    Hold(std::sync::mpsc::Receiver<()>),
     Verify {
         password: SecretString,
         phc: Option<SecretString>,
@@ -111,13 +138,16 @@ impl Hasher {
     /// # Errors
     /// If the operating system gives no thread.
     pub fn start(passwords: PasswordHasher, limits: HasherLimits, entropy: Entropy) -> std::io::Result<Self> {
-        let line = Mutex::new(Line { queue: FairQueue::new(limits.queue), closing: false });
-        let shared = Arc::new(Shared { line, work: Condvar::new(), passwords, entropy });
-        let mut handles = Vec::with_capacity(limits.threads);
-        for n in 0..limits.threads.max(1) {
+        let line = Mutex::new(Line { queue: FairQueue::new(limits.queue), idle: 0, closing: false });
+        let (work, overtaken) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { line, work, overtaken, passwords, entropy });
+        let in_turn = std::iter::repeat_n(Lane::InTurn, limits.threads.max(1));
+        let overtaking = (limits.threads <= 1).then_some(Lane::Overtaking);
+        let handles = in_turn.chain(overtaking).zip(0..).map(|(lane, n)| {
             let shared = Arc::clone(&shared);
-            handles.push(std::thread::Builder::new().name(format!("hasher-{n}")).spawn(move || shared.serve())?);
-        }
+            std::thread::Builder::new().name(format!("hasher-{n}")).spawn(move || shared.serve(lane))
+        });
+        let handles = handles.collect::<std::io::Result<_>>()?;
         let threads = Arc::new(Threads { shared: Arc::clone(&shared), handles: Mutex::new(handles) });
         Ok(Self { shared, max_wait: limits.max_wait, _threads: threads })
     }
@@ -167,13 +197,17 @@ impl Hasher {
     /// Queues a task. A job that is shed drops its reply port, which its caller reads as such.
     fn queue(&self, tenant: TenantId, priority: Priority, task: Task) {
         let job = Job { task, deadline: Instant::now() + self.max_wait };
-        let shed = {
+        let (shed, idle, overtaken) = {
             let mut line = self.shared.lock();
             let shed = line.queue.push(tenant, priority, job);
             publish_depth(&line);
-            shed
+            (shed, line.idle > 0, line.is_overtaken())
         };
-        self.shared.work.notify_one();
+        if idle {
+            self.shared.work.notify_one();
+        } else if overtaken {
+            self.shared.overtaken.notify_one();
+        }
         if shed.is_some() {
             metrics::counter!(telemetry::SHED, "reason" => "hash_queue").increment(1);
         }
@@ -185,16 +219,24 @@ fn publish_depth(line: &Line) {
     gauge!(telemetry::HASH_QUEUE_DEPTH).set(line.queue.len() as f64);
 }
 
-/// How much less of a core that others want too a hashing thread gets: a tenth of what they do.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+impl Lane {
+    /// How far a thread stands back on a core that others want too: by 10 it gets a tenth of what they
+    /// do, by 5 a third, and three times what those get that it overtakes.
+    #[cfg(target_os = "linux")]
+    const fn niceness(self) -> i32 {
+        match self {
+            Self::InTurn => 10,
+            Self::Overtaking => 5,
+        }
+    }
+}
 
 /// Lets every other thread go first on a busy core: a hash takes milliseconds and may take a few more,
 /// while a token check behind it would take a hundred times as long as it needs. Linux keeps a priority
 /// for each thread; where it cannot be lowered, all are equal.
-fn give_way() {
+fn give_way(lane: Lane) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
+    if let Err(error) = rustix::process::nice(lane.niceness()) {
         tracing::debug!(%error, "hashing threads run at the priority of all others");
     }
 }
@@ -206,40 +248,63 @@ impl Shared {
     }
 
     /// What a hashing thread does all its life.
-    fn serve(&self) {
-        give_way();
+    fn serve(&self, lane: Lane) {
+        give_way(lane);
         let mut memory = Memory::new();
-        while let Some(job) = self.next() {
+        while let Some((tenant, job)) = self.next(lane) {
             if Instant::now() > job.deadline {
+                // Dropping the reply port tells the caller.
                 metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
-                continue; // dropping the reply port tells the caller
+            } else {
+                // One job's panic costs that job: its caller reads the dropped reply port as shed.
+                let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
+                if worked.is_err() {
+                    memory = Memory::new();
+                }
             }
-            // One job's panic costs that job: its caller reads the dropped reply port as shed.
-            let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
-            if worked.is_err() {
-                memory = Memory::new();
-            }
+            self.lock().queue.done(tenant);
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    /// The next job of this lane, once there is one; none when the line closes.
+    fn next(&self, lane: Lane) -> Option<(TenantId, Job)> {
         let mut line = self.lock();
         loop {
-            if let Some(job) = line.queue.pop() {
+            let job = match lane {
+                Lane::InTurn => line.queue.pop(),
+                Lane::Overtaking if line.idle == 0 => line.queue.pop_overtaking(),
+                Lane::Overtaking => None,
+            };
+            if job.is_some() {
                 publish_depth(&line);
-                return Some(job);
+                if line.is_overtaken() {
+                    self.overtaken.notify_one();
+                }
+                return job;
             }
             if line.closing {
                 return None;
             }
-            line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
+            line = self.wait(line, lane);
         }
+    }
+
+    fn wait<'line>(&self, mut line: MutexGuard<'line, Line>, lane: Lane) -> MutexGuard<'line, Line> {
+        if lane == Lane::Overtaking {
+            return self.overtaken.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        line.idle += 1;
+        let mut line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
+        line.idle -= 1;
+        line
     }
 
     fn work_on(&self, task: Task, memory: &mut Memory) {
         match task {
             #[cfg(test)]
             Task::Break => unreachable!("as a fault of ours would"),
+            #[cfg(test)]
+            Task::Hold(release) => release.recv().unwrap(),
             Task::Verify { reply, .. } if reply.is_closed() => {}
             Task::Verify { password, phc, reply } => {
                 let password = password.expose_secret();
@@ -274,6 +339,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
+        self.shared.overtaken.notify_all();
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         for handle in handles.drain(..) {
             let _panicked = handle.join();
@@ -323,6 +389,27 @@ mod tests {
         hasher.queue(tenant, Priority::Stranger, Task::Break);
 
         assert!(hasher.hash(tenant, secret("next")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_neighbour_does_not_wait_for_the_end_of_a_floods_hash() {
+        let hasher = hasher(16, Duration::from_secs(10));
+        let (flooding, quiet) = (TenantId::random([1; 16]), TenantId::random([2; 16]));
+        for _ in 0..2 {
+            hasher.hash(flooding, secret("again")).await.unwrap();
+        }
+        let (release, held) = std::sync::mpsc::channel();
+        hasher.queue(flooding, Priority::Stranger, Task::Hold(held));
+        let further = tokio::spawn({
+            let hasher = hasher.clone();
+            async move { hasher.hash(flooding, secret("and again")).await }
+        });
+
+        let quiets = tokio::time::timeout(Duration::from_secs(10), hasher.hash(quiet, secret("once"))).await;
+        assert!(quiets.is_ok_and(|hash| hash.is_ok()));
+        assert!(!further.is_finished(), "the flood overtakes itself");
+        release.send(()).unwrap();
+        assert!(further.await.unwrap().is_ok());
     }
 
     #[tokio::test]

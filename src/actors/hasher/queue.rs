@@ -3,7 +3,8 @@
 //! Tenants take turns (start-time fair queueing, Goyal et al. 1996): each job takes its tenant's next
 //! turn, and the lowest turn goes first. A tenant that took few of late may take up to four in a
 //! row, so that beside a flood at another its jobs wait for a thread and for little else; one that
-//! asks for more than its share waits for the others. Within a tenant, clients with a known device go
+//! asks for more than its share waits for the others. A tenant behind its share, none of whose jobs is
+//! under way, may have one overtake those that are. Within a tenant, clients with a known device go
 //! first. When the line is full, the newcomer is refused if its tenant already holds the longest share;
 //! otherwise the longest share gives up its newest job (longest-queue drop), so no tenant can occupy
 //! the line.
@@ -47,17 +48,29 @@ struct Share<J> {
     known: VecDeque<J>,
     strangers: VecDeque<J>,
     next_turn: u64,
+    /// Jobs taken and not yet done.
+    under_way: usize,
 }
 
 impl<J> Default for Share<J> {
     fn default() -> Self {
-        Self { known: VecDeque::new(), strangers: VecDeque::new(), next_turn: 0 }
+        Self { known: VecDeque::new(), strangers: VecDeque::new(), next_turn: 0, under_way: 0 }
     }
 }
 
 impl<J> Share<J> {
     fn len(&self) -> usize {
         self.known.len() + self.strangers.len()
+    }
+
+    /// Whether its next job may overtake what is under way, where the highest turn taken is `now`.
+    const fn may_overtake(&self, now: u64) -> bool {
+        self.under_way == 0 && self.next_turn < now
+    }
+
+    /// Whether nothing of it waits or is under way.
+    fn is_idle(&self) -> bool {
+        self.len() == 0 && self.under_way == 0
     }
 
     fn pop_first(&mut self) -> Option<J> {
@@ -113,29 +126,62 @@ impl<J> FairQueue<J> {
         shed
     }
 
-    /// The next job: one of the tenant whose turn it is.
-    pub fn pop(&mut self) -> Option<J> {
-        let (turn, _, tenant) = self.turns.pop_first()?;
+    /// The next job: one of the tenant whose turn it is. It is under way until it is [`done`](Self::done).
+    pub fn pop(&mut self) -> Option<(TenantId, J)> {
+        let first = *self.turns.first()?;
+        self.take(first)
+    }
+
+    /// The next job that may overtake those under way.
+    pub fn pop_overtaking(&mut self) -> Option<(TenantId, J)> {
+        let first = self.overtaking()?;
+        self.take(first)
+    }
+
+    /// Whether some job may overtake those under way.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        self.overtaking().is_some()
+    }
+
+    /// Of the tenants behind their share, the first that may. Only those with work under way are passed
+    /// over, so it is found within as many steps as there are threads.
+    fn overtaking(&self) -> Option<(u64, u64, TenantId)> {
+        let mut behind = self.turns.iter().take_while(|(turn, ..)| *turn < self.now);
+        behind.find(|(.., tenant)| self.shares.get(tenant).is_some_and(|share| share.may_overtake(self.now))).copied()
+    }
+
+    fn take(&mut self, place: (u64, u64, TenantId)) -> Option<(TenantId, J)> {
+        let (turn, _, tenant) = place;
+        self.turns.remove(&place);
         let share = self.shares.get_mut(&tenant)?;
-        let job = share.pop_first();
+        let job = share.pop_first()?;
         share.next_turn = turn + 1;
+        share.under_way += 1;
         if share.len() > 0 {
             self.turns.insert((share.next_turn, self.comers, tenant));
             self.comers += 1;
         }
         self.now = self.now.max(turn);
-        self.len -= usize::from(job.is_some());
+        self.len -= 1;
+        Some((tenant, job))
+    }
+
+    /// A job of this tenant that was popped is under way no more.
+    pub fn done(&mut self, tenant: TenantId) {
+        if let Some(share) = self.shares.get_mut(&tenant) {
+            share.under_way = share.under_way.saturating_sub(1);
+        }
         self.forget_idle();
-        job
     }
 
     /// Lets go of tenants without work whose turns count no more; with nobody waiting, of all.
     fn forget_idle(&mut self) {
         if self.turns.is_empty() {
-            self.shares.clear();
+            self.shares.retain(|_, share| !share.is_idle());
         } else if self.shares.len() > 2 * self.turns.len() + MOST_IDLE {
             let counts = self.now.saturating_sub(CREDIT);
-            self.shares.retain(|_, share| share.len() > 0 || share.next_turn > counts);
+            self.shares.retain(|_, share| !share.is_idle() || share.next_turn > counts);
         }
     }
 
@@ -161,6 +207,13 @@ mod tests {
         TenantId::random([n; 16])
     }
 
+    /// Takes the next job and has it done.
+    fn serve<J>(queue: &mut FairQueue<J>) -> Option<J> {
+        let (tenant, job) = queue.pop()?;
+        queue.done(tenant);
+        Some(job)
+    }
+
     #[test]
     fn tenants_take_turns_however_long_one_line_is() {
         let mut queue = FairQueue::new(100);
@@ -169,7 +222,7 @@ mod tests {
         }
         queue.push(tenant(2), Priority::Stranger, ("quiet", 0));
 
-        let served: Vec<_> = (0..2).filter_map(|_| queue.pop()).map(|(who, _)| who).collect();
+        let served: Vec<_> = (0..2).filter_map(|_| serve(&mut queue)).map(|(who, _)| who).collect();
 
         assert!(served.contains(&"quiet"), "{served:?}");
     }
@@ -181,7 +234,7 @@ mod tests {
             queue.push(tenant(1), Priority::Stranger, "flood");
         }
         let served = |queue: &mut FairQueue<&'static str>, n| -> String {
-            (0..n).filter_map(|_| queue.pop()).map(|who| &who[..1]).collect()
+            (0..n).filter_map(|_| serve(queue)).map(|who| &who[..1]).collect()
         };
         assert_eq!(served(&mut queue, 10), "ffffffffff");
 
@@ -198,6 +251,44 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_behind_its_share_overtakes_what_is_under_way_once_at_a_time() {
+        let mut queue = FairQueue::new(100);
+        for _ in 0..50 {
+            queue.push(tenant(1), Priority::Stranger, "flood");
+        }
+        for _ in 0..10 {
+            serve(&mut queue);
+        }
+        let under_way = queue.pop();
+        assert_eq!(under_way, Some((tenant(1), "flood")));
+        assert_eq!(queue.pop_overtaking(), None, "nobody overtakes itself");
+
+        for _ in 0..10 {
+            queue.push(tenant(2), Priority::Stranger, "quiet");
+        }
+        let mut overtook = 0;
+        while queue.pop_overtaking().is_some() {
+            assert_eq!(queue.pop_overtaking(), None, "one at a time");
+            queue.done(tenant(2));
+            overtook += 1;
+        }
+
+        assert_eq!(overtook, CREDIT, "until it has had its share");
+    }
+
+    #[test]
+    fn alone_nobody_overtakes() {
+        let mut queue = FairQueue::new(100);
+        for _ in 0..3 {
+            queue.push(tenant(1), Priority::Stranger, "burst");
+        }
+
+        let under_way = queue.pop();
+
+        assert!(under_way.is_some() && !queue.is_overtaken());
+    }
+
+    #[test]
     fn tenants_that_are_gone_are_forgotten_also_while_others_wait() {
         let mut queue = FairQueue::new(10_000);
         for _ in 0..5_000 {
@@ -207,11 +298,11 @@ mod tests {
             let [high, low] = n.to_be_bytes();
             let passing = TenantId::random([high, low, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
             queue.push(passing, Priority::Stranger, 1);
-            let _served = (queue.pop(), queue.pop());
+            let _served = (serve(&mut queue), serve(&mut queue));
         }
 
         assert!(queue.shares.len() < 2 * MOST_IDLE, "{}", queue.shares.len());
-        while queue.pop().is_some() {}
+        while serve(&mut queue).is_some() {}
         assert!(queue.shares.is_empty());
     }
 
@@ -221,7 +312,7 @@ mod tests {
         queue.push(tenant(1), Priority::Stranger, "stranger");
         queue.push(tenant(1), Priority::KnownDevice, "owner");
 
-        assert_eq!(queue.pop(), Some("owner"));
+        assert_eq!(serve(&mut queue), Some("owner"));
     }
 
     #[test]
@@ -234,7 +325,7 @@ mod tests {
         assert_eq!(queue.push(tenant(1), Priority::Stranger, 9), Some(9));
         assert_eq!(queue.push(tenant(2), Priority::Stranger, 10), Some(3));
         assert_eq!(queue.len(), 4);
-        let mut left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let mut left: Vec<_> = std::iter::from_fn(|| serve(&mut queue)).collect();
         left.sort_unstable();
         assert_eq!(left, [0, 1, 2, 10]);
     }
