@@ -67,7 +67,8 @@ impl OwnPostgres {
         PgConnection::connect(&self.url()).await.unwrap()
     }
 
-    async fn execute(&self, statement: &'static str) {
+    /// Has it do something.
+    pub(crate) async fn execute(&self, statement: &'static str) {
         sqlx::query(statement).execute(&mut self.connect().await).await.unwrap();
     }
 
@@ -91,6 +92,38 @@ impl OwnPostgres {
         self.signal("CONT");
     }
 
+    /// Leaves no memory to the sessions that begin from now on, and ends those that there are.
+    pub(crate) async fn starve(&self) {
+        let mut session = self.connect().await;
+        limit(self.server.id(), "data", "4096");
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        sqlx::query(others).execute(&mut session).await.unwrap();
+    }
+
+    /// Gives memory to sessions again.
+    pub(crate) fn feed(&self) {
+        limit(self.server.id(), "data", "unlimited");
+    }
+
+    /// Lets no process of it write to any file.
+    pub(crate) fn fill_its_disk(&self) {
+        for process in self.processes() {
+            limit(process, "fsize", "0");
+        }
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) async fn ends(&mut self) {
+        for _ in 0..3_000 {
+            if self.server.try_wait().unwrap().is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("postgres goes on");
+    }
+
     /// Ends all of it at once, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.signal("STOP");
@@ -106,12 +139,15 @@ impl OwnPostgres {
 
     /// The server first: it must not see its children go and start others.
     fn signal(&self, name: &str) {
-        let server = self.server.id();
-        let processes = std::iter::once(server).chain(children(server));
-        for process in processes {
+        for process in self.processes() {
             // A child may have ended meanwhile.
             let _ = Command::new("kill").args([format!("-{name}"), process.to_string()]).stderr(Stdio::null()).status();
         }
+    }
+
+    fn processes(&self) -> impl Iterator<Item = u32> {
+        let server = self.server.id();
+        std::iter::once(server).chain(children(server))
     }
 
     async fn answers(&self) {
@@ -186,6 +222,15 @@ fn is_root() -> bool {
 
 fn succeeds(command: &mut Command) {
     assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+/// What a process, and those it starts from then on, may take of something. Its own user may say so; root may
+/// not everywhere.
+fn limit(process: u32, resource: &str, most: &str) {
+    let mut command = as_its_user("prlimit");
+    command.args([format!("--pid={process}"), format!("--{resource}={most}:")]);
+    // A child may have ended meanwhile.
+    let _ = command.stderr(Stdio::null()).status();
 }
 
 fn children(parent: u32) -> Vec<u32> {
