@@ -36,6 +36,9 @@ const CLIENTS: usize = 8;
 /// People, so that no account is asked twice at once and none reaches its most sessions.
 const PEOPLE: usize = 64;
 
+/// Codes asked for at most: what finds no place in the line of messages comes later than anybody waits here.
+const CODES: usize = 1_000;
+
 #[tokio::main]
 async fn main() {
     print_machine();
@@ -175,7 +178,7 @@ impl Work {
 }
 
 async fn other_routes(gateway: &Gateway, http: &Client, tokens: Vec<Tokens>) {
-    let sent = closed_loop(30_000, |n| async move {
+    let sent = closed_loop(CODES, |n| async move {
         let body = json!({ "phone": people::phone(u32::try_from(n).unwrap()) });
         good(gateway.post(http, "/auth/request-code", &body)).await;
     })

@@ -2,26 +2,28 @@
 //!
 //! It keeps its messages in order, has a few of them sent at once, each by a task of its own, and
 //! builds its route anew when the tenant's settings have another version. It waits for nothing but
-//! that, and shares nothing with other tenants' lines. Idle, it ends, and its connections with it.
+//! that, and shares nothing with other tenants' lines. While more of its messages wait in the outbox, it
+//! takes them as it gets empty. Idle, it ends, and its connections with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, SpawnErr};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::Inner;
 use super::route::Route;
+use super::{Inner, Postman};
 use crate::domain::ids::TenantId;
 use crate::domain::message::Channel;
 use crate::domain::time::Timestamp;
 use crate::storage::Claimed;
 use crate::tenant::TenantContext;
 
-/// Newly written messages that may wait in a line; what comes beyond stays in the outbox.
-const LONGEST: u32 = 256;
+/// Newly written messages that may wait in a line; what comes beyond stays in the outbox until its lease
+/// ends. So many leave within about a lease where a provider answers in a fifth of a second.
+const LONGEST: u32 = 1_024;
 
 /// Messages a line is filled up to from the outbox, so that a new one never waits behind many.
 const FILL: u32 = 16;
@@ -41,6 +43,8 @@ pub(super) enum Mail {
     Post(Box<Post>),
     /// A send is over.
     Done,
+    /// What there was room for has been taken from the outbox.
+    Filled,
     /// Is there still work?
     IdleCheck,
 }
@@ -58,6 +62,8 @@ pub(super) struct Gauge {
     held: AtomicU32,
     /// Milliseconds; 0 while a sender is open.
     closed_until: AtomicI64,
+    /// Whether more waited in the outbox than there was room for.
+    has_backlog: AtomicBool,
 }
 
 /// One place in a line. It rides with the message and is free again when that is dropped, for
@@ -92,6 +98,16 @@ impl Gauge {
         }
     }
 
+    pub(super) fn set_backlog(&self, has_backlog: bool) {
+        self.has_backlog.store(has_backlog, Ordering::Relaxed);
+    }
+
+    /// Whether the line should be filled before the next round of claims: not while its senders pause.
+    fn wants_more(&self) -> bool {
+        let (held, closed_until) = (self.held.load(Ordering::Relaxed), self.closed_until.load(Ordering::Relaxed));
+        self.has_backlog.load(Ordering::Relaxed) && held <= AT_ONCE && closed_until == 0
+    }
+
     /// Room in a line that nobody has begun.
     pub(super) const EMPTY: u32 = FILL;
 
@@ -111,6 +127,7 @@ pub(super) struct State {
     route: Option<Arc<Route>>,
     queue: VecDeque<Box<Post>>,
     under_way: u32,
+    is_filling: bool,
     last: Instant,
 }
 
@@ -131,13 +148,14 @@ impl Actor for Line {
 
     async fn pre_start(&self, me: ActorRef<Mail>, (): ()) -> Result<State, ActorProcessingErr> {
         me.send_after(IDLE, || Mail::IdleCheck);
-        Ok(State { route: None, queue: VecDeque::new(), under_way: 0, last: Instant::now() })
+        Ok(State { route: None, queue: VecDeque::new(), under_way: 0, is_filling: false, last: Instant::now() })
     }
 
     async fn handle(&self, me: ActorRef<Mail>, mail: Mail, state: &mut State) -> Result<(), ActorProcessingErr> {
         match mail {
             Mail::Post(post) => state.queue.push_back(post),
             Mail::Done => state.under_way = state.under_way.saturating_sub(1),
+            Mail::Filled => state.is_filling = false,
             Mail::IdleCheck => {
                 end_if_idle(&me, state);
                 return Ok(());
@@ -150,6 +168,12 @@ impl Actor for Line {
             let route = self.route(state).await;
             state.under_way += 1;
             self.send(Done(me.clone()), post, route);
+        }
+        // A process that stops waits for what it holds and takes no more.
+        let is_stopping = self.senders.office.under_way.is_closed();
+        if !state.is_filling && !is_stopping && self.gauge.wants_more() {
+            state.is_filling = true;
+            self.fill(me);
         }
         Ok(())
     }
@@ -184,6 +208,19 @@ impl Line {
             office.deliver(&post.claimed, &route).await;
             gauge.follow(&route);
             drop((post, done));
+        });
+    }
+
+    /// Takes what there is room for from the outbox.
+    fn fill(&self, me: ActorRef<Mail>) {
+        let (postman, gauge, key) = (Postman(Arc::clone(&self.senders)), Arc::clone(&self.gauge), self.key);
+        tokio::spawn(async move {
+            if let Err(error) = postman.fill(key).await {
+                tracing::warn!(%error, "a line of messages could not be filled; the next round will");
+                gauge.set_backlog(false);
+            }
+            // The line may have been stopped.
+            let _gone = me.cast(Mail::Filled);
         });
     }
 }
@@ -225,5 +262,21 @@ mod tests {
         gauge.closed_until.store(2_000, Ordering::Relaxed);
         assert_eq!(gauge.room(now), 0);
         assert_eq!(gauge.room(Timestamp::from_millis(2_000)), 1, "one message finds out");
+    }
+
+    #[test]
+    fn a_line_with_a_backlog_wants_more_when_it_is_nearly_empty_and_its_senders_work() {
+        let gauge = Gauge::default();
+        assert!(!gauge.wants_more(), "nothing waits");
+
+        gauge.set_backlog(true);
+        assert!(gauge.wants_more());
+
+        gauge.held.store(AT_ONCE + 1, Ordering::Relaxed);
+        assert!(!gauge.wants_more());
+
+        gauge.held.store(0, Ordering::Relaxed);
+        gauge.closed_until.store(2_000, Ordering::Relaxed);
+        assert!(!gauge.wants_more());
     }
 }

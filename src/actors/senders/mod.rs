@@ -12,7 +12,8 @@
 //!
 //! Each line has its own senders, breakers and bounds (`line`), so one tenant's dead mail server
 //! keeps only that tenant waiting. What finds no room simply stays in the outbox until its lease ends,
-//! and a line that has no room is not claimed for. How one message is sent, and what may be doubled
+//! and a line that has no room is not claimed for; one for which more waits than it had room for claims by
+//! itself as it gets empty. How one message is sent, and what may be doubled
 //! when a process dies: `deliver`. *Send test* takes the same senders: `trial`.
 
 mod breaker;
@@ -166,8 +167,13 @@ impl Postman {
         let now = office.clock.now();
         let room = self.0.lines.get(&key).map_or(Gauge::EMPTY, |line| line.gauge.room(now));
         if room > 0 {
-            for claimed in office.storage.outbox().claim(key, room, office.node, office.lease, now).await? {
+            let claimed = office.storage.outbox().claim(key, room, office.node, office.lease, now).await?;
+            let is_all = u32::try_from(claimed.len()).is_ok_and(|claimed| claimed < room);
+            for claimed in claimed {
                 self.hand_over(claimed);
+            }
+            if let Some(line) = self.0.lines.get(&key) {
+                line.gauge.set_backlog(!is_all);
             }
         }
         Ok(())
