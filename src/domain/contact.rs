@@ -100,7 +100,9 @@ impl EmailAddress {
             return Err(InvalidContact::Email);
         }
         let (local, domain) = text.rsplit_once('@').ok_or(InvalidContact::Email)?;
-        let local: String = local.nfkc().flat_map(char::to_lowercase).collect();
+        // Lower case may take a letter and its accent apart, so that what is stored reads back as itself only
+        // when it is put together again.
+        let local: String = local.nfkc().flat_map(char::to_lowercase).nfkc().collect();
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| InvalidContact::Email)?;
         let address = format!("{local}@{domain}");
 
@@ -148,14 +150,14 @@ impl PhoneNumber {
             Some(rest) => format!("+{rest}"),
             None => text.to_owned(),
         };
+        let is_international = typed.trim_start_matches('(').starts_with('+');
         let unexpected = |c: char| !(c.is_ascii_digit() || " +-.()/\u{2010}\u{2011}\u{2012}\u{2013}".contains(c));
-        if typed.contains(unexpected)
-            || typed.matches('+').count() > 1
-            || (!typed.trim_start_matches('(').starts_with('+') && region.is_none())
-        {
+        if typed.contains(unexpected) || typed.matches('+').count() > 1 || (!is_international && region.is_none()) {
             return Err(InvalidContact::Phone);
         }
-        let number = phonenumber::parse(region.map(|Region(id)| id), &typed).map_err(|_| InvalidContact::Phone)?;
+        // Told a region, the library takes its trunk prefix off numbers of other countries too.
+        let region = region.filter(|_| !is_international).map(|Region(id)| id);
+        let number = phonenumber::parse(region, &typed).map_err(|_| InvalidContact::Phone)?;
         if !phonenumber::is_valid(&number) {
             return Err(InvalidContact::Phone);
         }
@@ -357,6 +359,33 @@ mod tests {
         ] {
             assert!(PhoneNumber::parse(text, None).is_err(), "{text:?} is taken");
         }
+    }
+
+    #[test]
+    fn a_region_changes_no_number_that_names_its_country() {
+        for number in ["+2250707070707", "+2290195123456", "+242061234567", "+4915112345678", "+8613812345678"] {
+            for region in ["FR", "MA", "GB", "US", "SN", "CI"] {
+                let parsed = PhoneNumber::parse(number, region.parse().ok());
+                assert_eq!(parsed.as_ref().map(PhoneNumber::as_str), Ok(number), "in {region}");
+            }
+        }
+        for spelling in ["+44 (0)7400 123456", "0044 7400 123456", "(+44) 7400 123456"] {
+            let parsed = PhoneNumber::parse(spelling, "FR".parse().ok());
+            assert_eq!(parsed.as_ref().map(PhoneNumber::as_str), Ok("+447400123456"), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn a_canonical_address_is_its_own_canonical_form() {
+        for typed in
+            ["J\u{30c}@example.org", "\u{1f0}@example.org", "T\u{308}@example.org", "\u{3aa}\u{301}@example.org"]
+        {
+            let canonical = EmailAddress::parse(typed).unwrap();
+            assert_eq!(EmailAddress::parse(canonical.as_str()).as_ref(), Ok(&canonical), "{typed}");
+        }
+        let (apart, together) =
+            (EmailAddress::parse("J\u{30c}@example.org"), EmailAddress::parse("\u{1f0}@example.org"));
+        assert_eq!(apart, together);
     }
 
     #[test]
