@@ -168,6 +168,9 @@ impl HttpSender {
                 Body::Json(value)
             }
             HttpBody::Text(text) => {
+                if !headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
+                    headers.push((CONTENT_TYPE, Template::parse("text/plain; charset=utf-8")));
+                }
                 let kind = headers.iter().find(|(name, _)| name == CONTENT_TYPE).and_then(|(_, value)| value.fixed());
                 let kind = kind.ok_or(InvalidSettings::new("headers", "content_type_required"))?;
                 Body::Text(Template::parse(&text), Escape::of(kind))
@@ -231,10 +234,6 @@ impl HttpSender {
             let pointer = pointer.as_deref()?;
             told.as_ref()?.pointer(pointer).and_then(scalar)
         };
-        if good_status && self.success.pointer.is_some() && told.is_none() {
-            // It may have been taken: an answer that cannot be read is no refusal.
-            return Err(DeliveryError::unknown("answer_unreadable"));
-        }
         let said = at(&self.success.pointer);
         if good_status && self.success.pointer.as_ref().is_none_or(|_| self.is_good(said.as_deref())) {
             let named = Receipt::named(at(&self.success.reference)).reference;

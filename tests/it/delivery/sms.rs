@@ -410,6 +410,8 @@ async fn no_text_breaks_out_of_its_place_in_the_request() {
         ..any(provider.url())
     };
     send(SmsProvider::Http(object), &sms(HOSTILE)).await.unwrap();
+    let plain = HttpSettings { body: HttpBody::Text("{to}: {text}".into()), ..any(provider.url()) };
+    send(SmsProvider::Http(plain), &sms(HOSTILE)).await.unwrap();
 
     let asked = provider.asked();
     let query: Vec<_> =
@@ -422,6 +424,8 @@ async fn no_text_breaks_out_of_its_place_in_the_request() {
     let id = "07070707-0707-4707-8707-070707070707";
     assert_eq!(asked[3].json(), json!({"messages":[{"to":"221771234567","text":HOSTILE,"n":1,"id":id}]}));
     assert_eq!(asked[3].header("content-type"), "application/json");
+    assert_eq!(asked[4].body, format!("+221771234567: {HOSTILE}"));
+    assert_eq!(asked[4].header("content-type"), "text/plain; charset=utf-8");
 }
 
 #[tokio::test]
@@ -458,6 +462,8 @@ async fn the_rule_decides_what_success_is() {
     assert_eq!(says(rule(strict), 202, r#"{"messages":[{"status":"0"}]}"#).await, refused(Stage::Recipient, "0"));
     assert_eq!(says(rule(r#"{"pointer":"/id"}"#), 200, r#"{"id":"x"}"#).await, Ok(id.into()));
     assert_eq!(says(rule(r#"{"pointer":"/id"}"#), 200, "{}").await, refused(Stage::Recipient, "200"));
+    // A whole answer in another language is an answer: the next sender is asked.
+    assert_eq!(says(rule(strict), 200, "ERROR: no credit").await, refused(Stage::Recipient, "200"));
     assert_eq!(says(rule(r#"{"status":[400]}"#), 400, "").await, Ok(id.into()));
     assert!(serde_json::from_str::<SuccessRule>(r#"{"statsu":[200]}"#).is_err());
 }
@@ -479,7 +485,8 @@ fn settings_that_could_never_be_sent_are_refused_at_save() {
     let good = || any("https://api.example.com/send?to={to}".into());
 
     assert_eq!(invalid(good()), None);
-    let text = HttpSettings { body: HttpBody::Text("to={to}".into()), ..good() };
+    let told = headers(&[("Content-Type", "text/{to}")]);
+    let text = HttpSettings { body: HttpBody::Text("to={to}".into()), headers: told, ..good() };
     assert_eq!(invalid(text), Some(("headers", "content_type_required")));
     for name in ["Host", "content-length", "Transfer-Encoding", "connection"] {
         assert_eq!(
