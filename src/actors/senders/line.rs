@@ -154,7 +154,13 @@ impl Actor for Line {
     async fn handle(&self, me: ActorRef<Mail>, mail: Mail, state: &mut State) -> Result<(), ActorProcessingErr> {
         match mail {
             Mail::Post(post) => state.queue.push_back(post),
-            Mail::Done => state.under_way = state.under_way.saturating_sub(1),
+            Mail::Done => {
+                state.under_way = state.under_way.saturating_sub(1);
+                // What was sent by a route of before the settings changed says nothing of the one in force.
+                if let Some(route) = &state.route {
+                    self.gauge.follow(route);
+                }
+            }
             Mail::Filled => state.is_filling = false,
             Mail::IdleCheck => {
                 end_if_idle(&me, state);
@@ -203,10 +209,9 @@ impl Line {
     }
 
     fn send(&self, done: Done, post: Box<Post>, route: Arc<Route>) {
-        let (office, gauge) = (Arc::clone(&self.senders.office), Arc::clone(&self.gauge));
+        let office = Arc::clone(&self.senders.office);
         tokio::spawn(async move {
             office.deliver(&post.claimed, &route).await;
-            gauge.follow(&route);
             drop((post, done));
         });
     }
