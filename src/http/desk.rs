@@ -24,9 +24,8 @@ use crate::clock::Clock;
 use crate::domain::fault::escape;
 use crate::domain::naming;
 use crate::domain::role::Role;
-use crate::domain::time::{Timestamp, seconds_rounded_up};
+use crate::domain::time::Timestamp;
 use crate::limits::Limits;
-use crate::limits::wire::Fields;
 use crate::secret::SecretString;
 
 /// What the limit on keys that are not good is called in header fields.
@@ -86,11 +85,7 @@ impl Desk {
     /// No key of this client's is looked at until then.
     fn failed_too_often(&self, until: Timestamp) -> Problem {
         let wait = self.clock.now().until(until);
-        let (most, window, t) = (failed_keys::MOST, failed_keys::WINDOW.as_secs(), seconds_rounded_up(wait));
-        let policy = format!("\"{FAILED_KEYS}\";q={most};w={window}");
-        let fields = Fields { policy, state: format!("\"{FAILED_KEYS}\";r=0;t={t}") };
-        let problem = Problem::too_soon(wait).with_member("violated-policies", vec![FAILED_KEYS]);
-        problem.with_headers(limited::headers(fields))
+        limited::used_up(FAILED_KEYS, failed_keys::MOST, failed_keys::WINDOW, wait)
     }
 
     /// The holder, and the tenant that the path names. What a key does not see is not there, before

@@ -6,6 +6,7 @@
 //! credential that header is nothing but bytes.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,6 +21,7 @@ use super::problem::Problem;
 use super::request::{Head, Request};
 use crate::domain::ids::AppId;
 use crate::domain::limits::LimitName;
+use crate::domain::time::seconds_rounded_up;
 use crate::limits::wire::{self, Fields};
 use crate::limits::{Caller, Decision, Limits, Refusal};
 use crate::tenant::TenantContext;
@@ -119,6 +121,14 @@ async fn decide(
 fn too_soon(refusal: &Refusal) -> Problem {
     let problem = Problem::too_soon(refusal.wait).with_member("violated-policies", wire::violated(refusal));
     problem.with_headers(wire::on_refusal(refusal).map_or_else(HeaderMap::new, headers))
+}
+
+/// What one is told who used up a quota that is no limit of a tenant's: `most` in a window, again after `wait`.
+pub(super) fn used_up(name: &'static str, most: u32, window: Duration, wait: Duration) -> Problem {
+    let (window, t) = (window.as_secs(), seconds_rounded_up(wait));
+    let policy = format!("\"{name}\";q={most};w={window}");
+    let fields = Fields { policy, state: format!("\"{name}\";r=0;t={t}") };
+    Problem::too_soon(wait).with_member("violated-policies", vec![name]).with_headers(headers(fields))
 }
 
 /// As header fields.

@@ -19,7 +19,7 @@ use crate::domain::settings::templates::{TemplateName, Texts};
 use crate::domain::settings::{BadSetting, Settings};
 use crate::storage::Storage;
 
-pub use crate::actors::senders::{TestOutcome, Tested};
+pub use crate::actors::senders::{TESTS_PER_HOUR, TestOutcome, Tested};
 pub use crate::delivery::template::{BuiltIn, Preview, SmsCost, built_in_texts};
 pub use crate::storage::Delivery;
 

@@ -38,7 +38,7 @@ pub use self::make::Maker;
 pub use self::receipts::{ReceiptCall, ReceiptOutcome, Receipts};
 pub use self::render::{RenderError, Renderer};
 pub use self::route::{Offered, Platform, Transports};
-pub use self::trial::{TestOutcome, Tested};
+pub use self::trial::{TESTS_PER_HOUR, TestOutcome, Tested};
 use crate::actors::budget::Budget;
 use crate::clock::Clock;
 use crate::domain::ids::{NodeId, TenantId};

@@ -25,8 +25,11 @@ use crate::tenant::TenantContext;
 /// What a test may take, so that its answer comes within a request's time.
 const LIMIT: Duration = Duration::from_secs(7);
 
-/// Tests of a tenant: a button that sends is also a way to send much.
-const CEILING: ResendPolicy = ResendPolicy { cooldown: Duration::ZERO, per_hour: 10, per_day: 100 };
+/// Tests of one channel that a tenant may make in an hour: a button that sends is also a way to send much.
+pub const TESTS_PER_HOUR: u32 = 10;
+
+const CEILING: ResendPolicy =
+    ResendPolicy { cooldown: Duration::ZERO, per_hour: TESTS_PER_HOUR, per_day: 24 * TESTS_PER_HOUR };
 
 /// What became of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +80,11 @@ impl Postman {
         if channel == Channel::Sms && office.budget.would_be_stopped(draft, policy) {
             return Ok(Tested::Asked(ways.iter().map(|way| held_back(&way.name)).collect()));
         }
-        let count = MailCount::new(&office.entropy, [0; 32], "sender_test");
+        let class = match channel {
+            Channel::Email => "email_test",
+            Channel::Sms => "sms_test",
+        };
+        let count = MailCount::new(&office.entropy, [0; 32], class);
         if let MailVerdict::Refused(wait) = office.ephemeral.count_mail(tenant.id(), &CEILING, &count).await? {
             return Ok(Tested::TooMany { wait: wait.left() });
         }

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::domain::time::Timestamp;
 
 /// Keys that are not good which one client may show within [`WINDOW`].
-pub(super) const MOST: usize = 10;
+pub(super) const MOST: u32 = 10;
 
 /// How long one counts.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
@@ -101,8 +101,8 @@ impl Book {
     fn reserve(&mut self, now: Timestamp) -> Place {
         self.failures.retain(|failure| now.since(*failure) < WINDOW);
         match self.failures.first() {
-            Some(oldest) if self.failures.len() >= MOST => Place::Refused(*oldest + WINDOW),
-            _ if self.failures.len() + self.pending >= MOST => Place::Taken,
+            Some(oldest) if self.failures.len() >= MOST as usize => Place::Refused(*oldest + WINDOW),
+            _ if self.failures.len() + self.pending >= MOST as usize => Place::Taken,
             _ => {
                 self.pending += 1;
                 Place::Free

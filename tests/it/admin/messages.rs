@@ -142,12 +142,16 @@ async fn tests_are_counted_and_leave_nothing(gateway: Gateway) {
     }
     let refused = ask("sms/test", json!({"to": NUMBER, "settings": draft})).await.refused(429, "too_many_requests");
     assert!((1..=3600).contains(&refused.retry_after()));
+    assert_eq!(refused.header("ratelimit-policy"), "\"sender-tests\";q=10;w=3600");
+    assert_eq!(refused.header("ratelimit"), format!("\"sender-tests\";r=0;t={}", refused.retry_after()));
     assert_eq!(provider.asked().len(), 10);
+    // The other channel has tests of its own.
+    ask("email/test", json!({"to": AWA})).await.expect(200);
     let code = provider.asked()[0].json()["code"].as_str().unwrap().to_owned();
     verify_code(gateway.other(), NUMBER, &code).await.refused(400, "code_expired");
     let settings = gateway.admin().get("/tenants/other/settings").bearer(&key).await.expect(200);
     assert_eq!(settings.json, json!({}), "a draft is saved nowhere");
-    gateway.audited("senders_tested", 12).await;
+    gateway.audited("senders_tested", 13).await;
 }
 
 async fn a_test_goes_nowhere_that_codes_do_not_go(gateway: Gateway) {

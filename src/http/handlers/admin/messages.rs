@@ -1,6 +1,7 @@
 //! What was sent and what became of it; *send test*.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::page::{self, Page};
-use crate::actors::administration::messages::{Delivery, TestOutcome, Tested};
+use crate::actors::administration::messages::{Delivery, TESTS_PER_HOUR, TestOutcome, Tested};
 use crate::domain::contact::Contact;
 use crate::domain::ids::{DeliveryId, MessageId};
 use crate::domain::message::Channel;
@@ -17,6 +18,7 @@ use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 use crate::http::desk::{Desk, Guarded as _, Visit};
 use crate::http::handlers::body;
+use crate::http::limited;
 use crate::http::openapi::Doc;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -27,11 +29,15 @@ const LOG: &str = "/admin/v1/tenants/{slug}/messages";
 const TEST_EMAIL: &str = "/admin/v1/tenants/{slug}/email/test";
 const TEST_SMS: &str = "/admin/v1/tenants/{slug}/sms/test";
 
+/// What the limit on tests is called in header fields, and its window.
+const SENDER_TESTS: &str = "sender-tests";
+const HOUR: Duration = Duration::from_hours(1);
+
 /// The stage of a message that a sender has taken.
 const ACCEPTED: &str = "accepted";
 
 const ABOUT_TESTS: &str = "One real message through each sender of the settings in force, or of what the patch in \
-                           `settings` would make of them; nothing is saved. The code in it opens nothing. Ten an hour. \
+                           `settings` would make of them; nothing is saved. The code in it opens nothing. Ten an hour for each channel. \
                            A number must be where those settings let text messages go (`sms.regions`); where a kill \
                            switch stops them, no sender is asked and each answers `sender` with `stopped`.";
 
@@ -191,7 +197,7 @@ async fn test(desk: &Desk, visit: Visit, mut request: Request, channel: Channel)
     let draft = draft.map_err(|refusal| refusal.below("/settings"))?;
     let outcomes = match desk.messages.test(&holder, &tenant, &draft, to).await? {
         Tested::Asked(outcomes) => outcomes,
-        Tested::TooMany { wait } => return Err(Problem::too_soon(wait)),
+        Tested::TooMany { wait } => return Err(limited::used_up(SENDER_TESTS, TESTS_PER_HOUR, HOUR, wait)),
         Tested::NoSender => Vec::new(),
     };
     let view = TestView::of(outcomes).ok_or_else(|| {
