@@ -128,8 +128,9 @@ pub fn taken_in(
             let pointer = format!("/{}/senders/{at}", channel.name);
             let name = name_of(sender, channel.name).to_owned();
             let before = known.iter().find(|known| name_of(known, channel.name) == name);
-            let mut change = Change { channel, name: &name, before, pointer, faults: &mut faults, seal: &mut seal };
-            change.take_in(sender);
+            let is_first = known.is_empty();
+            let (faults, seal) = (&mut faults, &mut seal);
+            Change { channel, name: &name, before, is_first, pointer, faults, seal }.take_in(sender);
         }
     }
     if !faults.is_empty() {
@@ -206,6 +207,8 @@ struct Change<'c, S> {
     channel: &'c Channel,
     name: &'c str,
     before: Option<&'c Map<String, Value>>,
+    /// Whether the channel had no sender before.
+    is_first: bool,
     pointer: String,
     faults: &'c mut Vec<Fault>,
     seal: &'c mut S,
@@ -274,10 +277,10 @@ impl<S: FnMut(Place<'_>, &str) -> Option<Sealed>> Change<'_, S> {
         None
     }
 
-    /// Credentials that a known sender needs now that it is of another kind; of a new one they are missing like
-    /// whatever else it needs.
+    /// Credentials that a sender needs which is of another kind now, or not matched by any there was; of a
+    /// channel's first they are missing like whatever else it needs.
     fn needed_anew(&self, sender: &Map<String, Value>) -> &'static [&'static str] {
-        let kind = sender.get("kind").filter(|_| self.before.is_some() && self.channel.kind == message::Channel::Sms);
+        let kind = sender.get("kind").filter(|_| !self.is_first && self.channel.kind == message::Channel::Sms);
         kind.and_then(|kind| SmsKind::deserialize(kind).ok()).map_or(&[], SmsKind::credentials)
     }
 
@@ -467,9 +470,12 @@ mod tests {
         }
         assert_eq!(patched(&before, given(of("vonage"), "api_key", json!("k"))), required(&["api_secret"]));
         assert_eq!(patched(&before, given(of("infobip"), "api_key", json!({"set": true}))), required(&["api_key"]));
-        // Cleared is not absent, and what is new was never given: whoever judges the whole tells what is missing.
+        // Cleared is not absent, and the first was never given: whoever judges the whole tells what is missing.
         assert_eq!(patched(&before, given(of("infobip"), "api_key", Value::Null)), Ok(vec![]));
         assert_eq!(patched(&Settings::default(), of("infobip")), Ok(vec![]));
+        let mut renamed = of("infobip");
+        renamed["sms"]["senders"][0]["name"] = json!("other");
+        assert_eq!(patched(&before, renamed), required(&["api_key"]));
         let from_http = settings(json!({"sms": {"senders": [
             {"kind": "http", "name": "main", "url": "https://a.test/", "headers": {"A": "1"}}]}}));
         assert_eq!(patched(&from_http, of("twilio")), required(&["auth_token"]));

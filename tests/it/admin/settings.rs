@@ -208,11 +208,14 @@ async fn a_sender_of_another_kind_is_asked_for_its_own_credentials(gateway: Gate
     let mut back = twilio;
     back.as_object_mut().unwrap().remove("auth_token");
     patch(&gateway, &senders(back)).await.refused(400, "credential_required");
-    // What was never there was never kept.
+    // What was never there was never kept, and without a name another kind is another sender.
     let mut new = vonage;
     new["name"] = json!("second");
-    let refused = patch(&gateway, &senders(new)).await.refused(400, "validation");
-    assert_eq!(errors(&refused)[0].0, "/sms/senders/0/api_key");
+    for name in [json!("second"), json!(null)] {
+        new["name"] = name;
+        let refused = patch(&gateway, &senders(new.clone())).await.refused(400, "credential_required");
+        assert_eq!(errors(&refused), required);
+    }
 }
 
 async fn own_is_complete_or_not_taken(gateway: Gateway) {
