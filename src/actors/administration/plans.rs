@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::apps::{self, AppFacts, MOST_APPS};
-use super::tenants::Change;
+use super::tenants::{Change, Replace};
 use super::{Administration, Holder, Refusal, Tenant};
 use crate::domain::app::App;
 use crate::domain::fault::Fault;
@@ -155,6 +155,7 @@ impl Administration {
     /// The tenant but for its settings and apps.
     fn facts_of(&self, wanted: &Blueprint, before: Option<&Tenant>, bad: &mut Vec<Fault>) -> Tenant {
         let Blueprint { slug, name, profile, domains, .. } = wanted.clone();
+        let domains = domains.map_or(Replace::Not, |domains| Replace::With(Some(domains)));
         let change = Change { slug: Some(slug), name, profile, domains, ..Change::default() };
         if let Some(before) = before {
             return change.applied_to(before, bad);

@@ -49,21 +49,21 @@ pub struct Change {
     /// Its defaults and floors.
     pub profile: Option<Profile>,
     /// All of its host names.
-    pub domains: Option<Vec<String>>,
+    pub domains: Replace<Vec<String>>,
     /// Where national phone forms belong; its settings say so too.
     pub region: Replace<Region>,
     /// Its language, likewise.
     pub locale: Replace<Locale>,
 }
 
-/// What becomes of a setting that may be taken back.
+/// What becomes of a member that may be taken back.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(from = "Option<T>")]
 pub enum Replace<T> {
     /// It stays.
     #[default]
     Not,
-    /// It is this, or the profile's again.
+    /// It is this, or what it is where nobody says anything.
     With(Option<T>),
 }
 
@@ -74,6 +74,11 @@ impl<T> From<Option<T>> for Replace<T> {
 }
 
 impl<T> Replace<T> {
+    /// Whether it is another from now on.
+    const fn is_given(&self) -> bool {
+        matches!(self, Self::With(_))
+    }
+
     fn applied_to(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Not => before,
@@ -94,8 +99,8 @@ impl Change {
             after.name = checked_name(name, bad);
         }
         after.profile = self.profile.unwrap_or(after.profile);
-        if let Some(domains) = &self.domains {
-            after.domains = checked_domains(domains, bad);
+        if let Replace::With(domains) = &self.domains {
+            after.domains = checked_domains(domains.as_deref().unwrap_or_default(), bad);
         }
         after.settings.region = self.region.applied_to(after.settings.region);
         after.settings.locale = self.locale.applied_to(after.settings.locale);
@@ -171,7 +176,7 @@ impl Administration {
         change: &Change,
         expected: &Expected,
     ) -> Result<Tenant, Refusal> {
-        let beyond = change.slug.is_some() || change.profile.is_some() || change.domains.is_some();
+        let beyond = change.slug.is_some() || change.profile.is_some() || change.domains.is_given();
         if beyond && holder.role < Role::PlatformAdmin {
             self.overreached(holder);
             return Err(Refusal::Forbidden);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::actors::accounts::{Client, SignedIn};
 use crate::actors::sessions::Device;
@@ -24,6 +24,14 @@ use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant::TenantContext;
+
+/// A member of a change that cannot be taken back: absent it stays as it is, `null` has the wrong type.
+///
+/// # Errors
+/// Those of the member's own type.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(member: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(member).map(Some)
+}
 
 /// A number as typed, in the tenant's region.
 ///

@@ -31,6 +31,11 @@ async fn an_apps_secret_is_shown_once_and_can_be_renewed(gateway: Gateway) {
     let changed = admin.patch(&path, &json!({"name": "Shop 2", "origins": []})).bearer(&key).await.expect(200);
     assert_eq!((&changed["name"], &changed["audience"]), (&json!("Shop 2"), &json!("https://shop.test")));
     assert_eq!(changed["origins"], json!([]));
+    // What has a value by itself may be taken back, the rest may not.
+    admin.patch(&path, &json!({"origins": ["https://a.test"]})).bearer(&key).await.expect(200);
+    assert_eq!(admin.patch(&path, &json!({"origins": null})).bearer(&key).await.expect(200)["origins"], json!([]));
+    let refused = admin.patch(&path, &json!({"name": null})).bearer(&key).await.refused(400, "validation");
+    assert_eq!(refused["errors"][0]["pointer"], "/name");
 
     admin.delete(&path).bearer(&key).await.expect(204);
     admin.get(&path).bearer(&key).await.refused(404, "not_found");

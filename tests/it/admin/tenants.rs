@@ -112,11 +112,20 @@ async fn region_and_locale_are_changed_here_or_in_the_settings(gateway: Gateway)
 
     patch(json!({"region": "ML"})).header("if-match", changed.header("etag")).await.refused(412, "precondition_failed");
     patch(json!({"region": "ML"})).header("if-match", same.header("etag")).await.expect(200);
-    for (body, pointer) in
-        [(json!({"region": "ZZ"}), "/region"), (json!({"locale": "tlh"}), "/locale"), (json!({"locale": 1}), "/locale")]
-    {
+    for (body, pointer) in [
+        (json!({"region": "ZZ"}), "/region"),
+        (json!({"locale": "tlh"}), "/locale"),
+        (json!({"locale": 1}), "/locale"),
+        (json!({"name": null}), "/name"),
+        (json!({"profile": null}), "/profile"),
+        (json!({"slug": null}), "/slug"),
+    ] {
         assert_eq!(patch(body).await.refused(400, "validation")["errors"][0]["pointer"], pointer);
     }
+    patch(json!({"domains": null})).await.refused(403, "forbidden");
+    let rooted = |body| gateway.admin().patch("/tenants/bare", &body).bearer(ROOT_KEY);
+    rooted(json!({"domains": ["bare.test"]})).await.expect(200);
+    assert_eq!(rooted(json!({"domains": null})).await.expect(200)["domains"], json!([]));
     let support = key_of(&gateway, "bare", "tenant-support").await;
     let refused = gateway.admin().patch("/tenants/bare", &json!({"region": "SN"})).bearer(&support).await;
     refused.refused(403, "forbidden");

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::page::{self, Page};
 use crate::actors::administration::apps::AppFacts;
+use crate::actors::administration::tenants::Replace;
 use crate::domain::app::App;
 use crate::domain::ids::AppId;
 use crate::domain::role::Role;
 use crate::http::desk::{Desk, Guarded as _, Visit};
+use crate::http::handlers::body;
 use crate::http::openapi::Doc;
 use crate::http::problem::ProblemCode;
 use crate::http::reply::Reply;
@@ -97,9 +99,15 @@ struct NewApp {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AppChange {
+    #[serde(default, deserialize_with = "body::given")]
+    #[schemars(with = "String")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schemars(with = "String")]
     audience: Option<String>,
-    origins: Option<Vec<String>>,
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    origins: Replace<Vec<String>>,
 }
 
 /// An app with a secret made just now.
@@ -134,7 +142,10 @@ async fn change(desk: Arc<Desk>, visit: Visit, mut request: Request) -> Answer {
     let facts = AppFacts {
         name: body.name.unwrap_or_else(|| app.name.clone()),
         audience: body.audience.unwrap_or_else(|| app.audience.clone()),
-        origins: body.origins.unwrap_or_else(|| app.origins.clone()),
+        origins: match body.origins {
+            Replace::Not => app.origins.clone(),
+            Replace::With(origins) => origins.unwrap_or_default(),
+        },
     };
     let app = desk.administration.change_app(&visit.holder, &visit.tenant, app, facts).await?;
     Ok(Reply::json(StatusCode::OK, &AppView::from(app)).no_store())

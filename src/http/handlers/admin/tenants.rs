@@ -18,6 +18,7 @@ use crate::domain::locale::Locale;
 use crate::domain::policy::Profile;
 use crate::domain::role::Role;
 use crate::http::desk::{Desk, Guarded as _, Visit};
+use crate::http::handlers::body;
 use crate::http::openapi::Doc;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::reply::Reply;
@@ -127,10 +128,18 @@ struct NewTenant {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TenantChange {
+    #[serde(default, deserialize_with = "body::given")]
+    #[schemars(with = "String")]
     slug: Option<String>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schemars(with = "String")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schemars(with = "Profile")]
     profile: Option<Profile>,
-    domains: Option<Vec<String>>,
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    domains: Replace<Vec<String>>,
     #[serde(default)]
     #[schemars(with = "Option<Region>")]
     region: Replace<Region>,
