@@ -41,7 +41,7 @@ const LIST: &str = "
            authenticated_at, refreshed_at, expires_at, ended_at
       FROM sessions
      WHERE tenant_id = $1 AND account_id = $2 AND ended_at IS NULL AND expires_at > $3
-     ORDER BY authenticated_at DESC, id DESC LIMIT 100";
+     ORDER BY authenticated_at DESC, id DESC";
 
 const FIND_BY_TOKEN: &str = "
     SELECT s.tenant_id, s.id, s.account_id, s.client_id, s.proof, s.challenge_id, s.device_id, s.label,
