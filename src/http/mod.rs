@@ -22,6 +22,7 @@
 //! - [`reply`]: what a handler answers when it could do what was asked.
 //! - [`problem`]: what it answers when it could not; the one table of refusals.
 //! - [`openapi`]: what the table says of itself, for clients and generators.
+//! - `holdings`: how many connections each peer, and how many places each tenant holds now.
 //! - [`page`]: the few HTML pages that a person opens from a mail.
 //! - [`gate`], [`desk`]: the doors that handlers of either listener knock on, and who gets so far.
 //! - [`handlers`]: one file per resource: decode, ask, encode.
@@ -35,6 +36,7 @@ pub mod desk;
 pub mod gate;
 pub mod grpc;
 pub mod handlers;
+mod holdings;
 pub mod limited;
 pub mod middleware;
 pub mod openapi;

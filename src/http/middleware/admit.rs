@@ -13,9 +13,9 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::http::holdings::Holdings;
 
 /// How many times the free places one tenant may hold.
 const OF_THE_FREE: usize = 8;
@@ -62,12 +62,12 @@ impl Admission {
 struct Places {
     free: Semaphore,
     /// Places held, by the slug of tenants that hold any; of messages, by the peer that sends them.
-    held: DashMap<Arc<str>, usize>,
+    held: Holdings<Arc<str>>,
 }
 
 impl Places {
     fn new(count: usize) -> Self {
-        Self { free: Semaphore::new(count.min(Semaphore::MAX_PERMITS)), held: DashMap::new() }
+        Self { free: Semaphore::new(count.min(Semaphore::MAX_PERMITS)), held: Holdings::none() }
     }
 }
 
@@ -81,29 +81,20 @@ impl<'a> Place<'a> {
     /// Counts it as its tenant's, unless that holds too many already.
     pub(in crate::http) fn share(&self, tenant: &Arc<str>) -> Option<Share<'a>> {
         let most = OF_THE_FREE * self.lane.free.available_permits();
-        match self.lane.held.entry(Arc::clone(tenant)) {
-            Entry::Occupied(held) if *held.get() > most => return None,
-            Entry::Occupied(mut held) => *held.get_mut() += 1,
-            Entry::Vacant(none) => drop(none.insert(1)),
-        }
-        Some(Share { held: &self.lane.held, tenant: Arc::clone(tenant) })
+        let held = &self.lane.held;
+        held.take(tenant, most + 1).then(|| Share { held, tenant: Arc::clone(tenant) })
     }
 }
 
 /// One place of a tenant's, until dropped.
 pub(in crate::http) struct Share<'a> {
-    held: &'a DashMap<Arc<str>, usize>,
+    held: &'a Holdings<Arc<str>>,
     tenant: Arc<str>,
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut held) = self.held.entry(Arc::clone(&self.tenant)) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
+        self.held.give_back(&self.tenant);
     }
 }
 

@@ -3,32 +3,25 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-
+use crate::http::holdings::Holdings;
 use crate::http::peer::ClientAddress;
 
 /// The peers that have any, by what limits count clients by.
 pub(super) struct Peers {
     most: usize,
-    held: DashMap<String, usize>,
+    held: Holdings<String>,
 }
 
 impl Peers {
     /// Each may hold that many.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, held: DashMap::new() })
+        Arc::new(Self { most, held: Holdings::none() })
     }
 
     /// One more connection of this peer's, unless it has too many already.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Held> {
         let key = ClientAddress::stated(peer).key();
-        match self.held.entry(key.clone()) {
-            Entry::Occupied(held) if *held.get() >= self.most => return None,
-            Entry::Occupied(mut held) => *held.get_mut() += 1,
-            Entry::Vacant(none) => drop(none.insert(1)),
-        }
-        Some(Held { peers: Arc::clone(self), key })
+        self.held.take(&key, self.most).then(|| Held { peers: Arc::clone(self), key })
     }
 }
 
@@ -40,12 +33,7 @@ pub(super) struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut held) = self.peers.held.entry(std::mem::take(&mut self.key)) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
+        self.peers.held.give_back(&self.key);
     }
 }
 
