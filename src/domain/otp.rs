@@ -208,7 +208,7 @@ impl CodeBook {
         }
         let spent = |c: &Challenge| c.tries.get(&ask.lane).is_some_and(|tries| *tries >= rules.code.tries);
         let challenge = match self.challenge.take() {
-            Some(living) if !spent(&living) && living.credential == ask.credential => living,
+            Some(living) if !spent(&living) && serves(&living, ask) => living,
             _ => Challenge {
                 id: ask.fresh,
                 key_id: ask.key_id.clone(),
@@ -302,32 +302,29 @@ impl CodeBook {
     }
 
     fn refuse_send(&self, rules: &CodeRules, ask: &Send, now: Timestamp) -> Option<SendVerdict> {
-        let lane = ask.lane;
-        let resend = rules.resend(lane);
-        let sends = self.lanes.get(&lane).map_or(&[][..], |log| &log.sends);
-        if lane == Lane::Strangers
-            && let Some(until) = self.silent_until.filter(|until| *until > now)
-        {
-            return Some(SendVerdict::Ceiling(Wait { at: now, until }));
-        }
-        let ceiling = [(resend.per_hour, HOUR), (resend.per_day, DAY)]
-            .into_iter()
-            .filter_map(|(most, window)| frees_at(sends, most, window, now))
-            .max();
-        if let Some(until) = ceiling {
-            return Some(SendVerdict::Ceiling(Wait { at: now, until }));
-        }
-        // Nobody waits with a code that was withdrawn, nor, after a right password, without any: it was
+        let resend = rules.resend(ask.lane);
+        let sends = self.lanes.get(&ask.lane).map_or(&[][..], |log| &log.sends);
+        // Nobody waits with a code that is not theirs, nor, after a right password, without any: it was
         // answered, and the next new device wants one of its own.
         let is_waited_for = match &self.challenge {
-            Some(living) => living.credential == ask.credential,
+            Some(living) => serves(living, ask),
             None => ask.credential.is_none(),
         };
-        if !is_waited_for {
-            return None;
+        // Without a password all wait again as soon as a code of the other kind has ended.
+        let may_wait = is_waited_for || ask.credential.is_none();
+
+        let silence = self.silent_until.filter(|until| ask.lane == Lane::Strangers && *until > now);
+        let hour = frees_at(sends, resend.per_hour, HOUR, now);
+        let day = frees_at(sends, resend.per_day, DAY, now);
+        let ceiling = [silence, hour, day].into_iter().flatten().max();
+        let cooled = sends.last().map(|last| *last + resend.cooldown).filter(|until| may_wait && *until > now);
+        // The last of those that refuse: whoever waits so long is sent a code.
+        let wait = Wait { at: now, until: ceiling.max(cooled)? };
+        // After a right password, the code that was just sent is told of again whatever the ceilings say.
+        if cooled.is_some() && is_waited_for && (ceiling.is_none() || ask.credential.is_some()) {
+            return Some(SendVerdict::Cooling { challenge: self.challenge.clone(), wait });
         }
-        let until = sends.last().map(|last| *last + resend.cooldown).filter(|until| *until > now)?;
-        Some(SendVerdict::Cooling { challenge: self.challenge.clone(), wait: Wait { at: now, until } })
+        ceiling.map(|_| SendVerdict::Ceiling(wait))
     }
 
     fn count_streak(&mut self, rules: &CodeRules, now: Timestamp) {
@@ -354,6 +351,12 @@ impl CodeBook {
         self.tries.retain(|_, (at, _)| *at + VERDICT_MEMORY > now);
         self.consumed.retain(|_, (at, _)| *at + VERDICT_MEMORY > now);
     }
+}
+
+/// Whether a code that lives is the one asked for: sent after the same password, if after any, and a
+/// test identity's only while the contact is one.
+fn serves(living: &Challenge, ask: &Send) -> bool {
+    living.credential == ask.credential && living.id.is_test() == ask.fresh.is_test()
 }
 
 /// A sliding log of `most` events per `window`: when the next one fits, or `None` if it fits now.
@@ -394,15 +397,24 @@ mod tests {
             bytes
         }
 
-        fn send(&mut self, lane: Lane) -> SendVerdict {
+        fn ask(&mut self, lane: Lane) -> Send {
             let id = self.id();
-            let ask = Send {
-                operation: OperationId::random(id),
-                fresh: ChallengeId::random(id),
-                key_id: "k".to_owned(),
-                lane,
-                credential: None,
-            };
+            let (operation, fresh) = (OperationId::random(id), ChallengeId::random(id));
+            Send { operation, fresh, key_id: "k".to_owned(), lane, credential: None }
+        }
+
+        fn send(&mut self, lane: Lane) -> SendVerdict {
+            let ask = self.ask(lane);
+            self.book.send(&self.rules, &ask, self.now)
+        }
+
+        fn send_to_a_test_identity(&mut self) -> SendVerdict {
+            let ask = Send { fresh: ChallengeId::for_test(self.id()), ..self.ask(STRANGERS) };
+            self.book.send(&self.rules, &ask, self.now)
+        }
+
+        fn send_after(&mut self, password: i64) -> SendVerdict {
+            let ask = Send { credential: Some(password), ..self.ask(STRANGERS) };
             self.book.send(&self.rules, &ask, self.now)
         }
 
@@ -452,6 +464,76 @@ mod tests {
         assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling(Wait { at: story.now, until: T0 + HOUR }));
         story.now = T0 + HOUR;
         story.sent(STRANGERS);
+    }
+
+    #[test]
+    fn whoever_is_refused_by_several_waits_for_the_last_of_them() {
+        let mut story = Story::new(Profile::Classic);
+        for _ in 0..4 {
+            story.sent(STRANGERS);
+            story.wait(60 * SECOND);
+        }
+        story.now = T0 + HOUR - 10 * SECOND;
+        story.sent(STRANGERS);
+        story.wait(SECOND);
+
+        // The hour has room again in nine seconds, but the last send is too fresh by then.
+        let until = T0 + HOUR + 20 * SECOND;
+        assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling(Wait { at: story.now, until }));
+        story.now = until;
+        story.sent(STRANGERS);
+
+        // Silenced for an hour, and the day's sends are used up.
+        for _ in 0..4 {
+            story.wait(HOUR);
+            story.sent(STRANGERS);
+        }
+        story.book.silent_until = Some(story.now + HOUR);
+        assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling(Wait { at: story.now, until: T0 + DAY }));
+        story.now = T0 + DAY;
+        story.sent(STRANGERS);
+    }
+
+    #[test]
+    fn a_test_identity_and_an_ordinary_contact_neither_share_a_code_nor_wait_for_the_others() {
+        let mut story = Story::new(Profile::Classic);
+        story.sent(STRANGERS);
+
+        let SendVerdict::Send { challenge: listed, .. } = story.send_to_a_test_identity() else { panic!("not sent") };
+        assert!(listed.id.is_test());
+        assert!(matches!(story.send_to_a_test_identity(), SendVerdict::Cooling { .. }));
+        assert!(!story.sent(STRANGERS).is_test());
+        assert!(matches!(story.send(STRANGERS), SendVerdict::Cooling { .. }));
+
+        // Whoever waits for the hour waits for the pace as well: the other's code may be over by then.
+        for since in [3_310 * SECOND, 3_595 * SECOND] {
+            story.now = T0 + since;
+            assert!(matches!(story.send_to_a_test_identity(), SendVerdict::Send { .. }));
+        }
+        story.wait(SECOND);
+        let until = T0 + HOUR + 25 * SECOND;
+        assert_eq!(story.send(STRANGERS), SendVerdict::Ceiling(Wait { at: story.now, until }));
+        story.now = until;
+        story.sent(STRANGERS);
+    }
+
+    #[test]
+    fn after_a_password_the_code_that_was_just_sent_is_told_of_at_the_ceiling_too() {
+        let mut story = Story::new(Profile::Classic);
+        for _ in 0..4 {
+            assert!(matches!(story.send_after(1), SendVerdict::Send { .. }));
+            story.wait(60 * SECOND);
+        }
+        let SendVerdict::Send { challenge: last, .. } = story.send_after(1) else { panic!("not sent") };
+
+        let told = story.send_after(1);
+
+        let wait = Wait { at: story.now, until: T0 + HOUR };
+        assert_eq!(told, SendVerdict::Cooling { challenge: Some(last), wait });
+        // Another password's is not.
+        assert_eq!(story.send_after(2), SendVerdict::Ceiling(wait));
+        story.wait(30 * SECOND);
+        assert!(matches!(story.send_after(1), SendVerdict::Ceiling(_)));
     }
 
     #[test]
@@ -551,24 +633,18 @@ mod tests {
     #[test]
     fn a_code_sent_after_a_password_ends_with_it_and_makes_room_for_another() {
         let mut story = Story::new(Profile::Classic);
-        let send = |story: &mut Story, credential| {
-            let id = story.id();
-            let (operation, fresh) = (OperationId::random(id), ChallengeId::random(id));
-            let ask = Send { operation, fresh, key_id: "k".to_owned(), lane: STRANGERS, credential: Some(credential) };
-            story.book.send(&story.rules, &ask, story.now)
-        };
         let guess = |story: &mut Story, credential| {
             let operation = OperationId::random(story.id());
             story.book.guess(&story.rules, operation, STRANGERS, None, Some(credential), story.now)
         };
-        let SendVerdict::Send { challenge: first, .. } = send(&mut story, 1) else { panic!("not sent") };
+        let SendVerdict::Send { challenge: first, .. } = story.send_after(1) else { panic!("not sent") };
 
         assert_eq!(guess(&mut story, 2), TryVerdict::NoChallenge);
-        assert!(matches!(send(&mut story, 1), SendVerdict::Cooling { challenge: Some(_), .. }));
+        assert!(matches!(story.send_after(1), SendVerdict::Cooling { challenge: Some(_), .. }));
         let TryVerdict::Compare(compared) = guess(&mut story, 1) else { panic!("still its own") };
         assert_eq!(compared.tries[&STRANGERS], 1, "what could not be right was not counted");
         // At once: nobody waits with a code that is worth nothing.
-        let SendVerdict::Send { challenge: second, .. } = send(&mut story, 2) else { panic!("not sent") };
+        let SendVerdict::Send { challenge: second, .. } = story.send_after(2) else { panic!("not sent") };
         assert_ne!(first.id, second.id);
         assert_eq!(guess(&mut story, 1), TryVerdict::NoChallenge);
         assert!(matches!(guess(&mut story, 2), TryVerdict::Compare(_)));

@@ -4,6 +4,7 @@
 //! inputs of its derivation, the sender derives it again when the message leaves, and so does the
 //! comparison below. Only a test identity's code is known: it is the listed one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Deps, test_identities};
@@ -12,13 +13,13 @@ use crate::actors::failure::Failure;
 use crate::crypto::digest::{self, CodeSubject as CodeDerivation};
 use crate::domain::account::Account;
 use crate::domain::contact::Contact;
-use crate::domain::ids::{AccountId, ChallengeId, OperationId};
+use crate::domain::ids::{AccountId, ChallengeId, OperationId, TenantId};
 use crate::domain::locale::Locale;
 use crate::domain::lockout::Lane;
 use crate::domain::message::{Channel, CodeRef, Content};
 use crate::domain::otp::{Challenge, CodePurpose, CodeRules, Send, SendVerdict, TryVerdict};
 use crate::domain::time::Timestamp;
-use crate::ephemeral::{CodeOwner, CodeSubject, Consume, Guess};
+use crate::ephemeral::{CodeOwner, CodeSubject, Consume, EphemeralError, EphemeralStore, Guess};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::telemetry;
 use crate::tenant::TenantContext;
@@ -95,9 +96,10 @@ pub(super) enum Issued {
     Ceiling { wait: Duration },
 }
 
-/// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written the
-/// booking is given back: a person is never told to wait for a code that was not sent. What a
-/// ceiling of the tenant's budget withholds is the exception, and told in [`crate::domain::budget`].
+/// Books a send, writes it to the outbox, hands it to the sender. If it cannot be written, or the
+/// store's verdict is lost, the booking is given back: unless the store stays away, a person is never
+/// told to wait for a code that was not sent. What a ceiling of the tenant's budget withholds is the
+/// exception, and told in [`crate::domain::budget`].
 pub(super) async fn issue(
     deps: &Deps,
     send: &CodeSend<'_>,
@@ -118,7 +120,19 @@ pub(super) async fn issue(
         lane: send.lane,
         credential: send.credential,
     };
-    let (challenge, sent_at) = match deps.ephemeral.send_code(send.tenant.id(), &subject, &rules, &ask).await? {
+    let verdict = match deps.ephemeral.send_code(send.tenant.id(), &subject, &rules, &ask).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            let (store, tenant) = (Arc::clone(&deps.ephemeral), send.tenant.id());
+            tokio::spawn(async move {
+                if let Err(error) = give_back_lost(store.as_ref(), tenant, &subject, &rules, &ask).await {
+                    tracing::warn!(%error, "a code that was not sent may be booked");
+                }
+            });
+            return Err(error.into());
+        }
+    };
+    let (challenge, sent_at) = match verdict {
         SendVerdict::Send { challenge, sent_at } => (challenge, sent_at),
         SendVerdict::Cooling { challenge, wait } => {
             let waiting = challenge.map(|challenge| Waiting::seen(&challenge, wait.at));
@@ -131,6 +145,21 @@ pub(super) async fn issue(
         return Err(failure);
     }
     Ok(Issued::Sent(Waiting::seen(&challenge, sent_at)))
+}
+
+/// Gives back a send that may have been booked though no verdict came: asked again under its operation,
+/// the store says what it said. Tried once; nobody waits for it.
+async fn give_back_lost(
+    store: &dyn EphemeralStore,
+    tenant: TenantId,
+    subject: &CodeSubject,
+    rules: &CodeRules,
+    ask: &Send,
+) -> Result<(), EphemeralError> {
+    match store.send_code(tenant, subject, rules, ask).await? {
+        SendVerdict::Send { sent_at, .. } => store.give_back_send(tenant, subject, ask.lane, sent_at).await,
+        SendVerdict::Cooling { .. } | SendVerdict::Ceiling(_) => Ok(()),
+    }
 }
 
 /// Pays for the message and writes it, unless a test identity or a ceiling keeps it here.
@@ -253,6 +282,41 @@ pub fn tidy(typed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::domain::policy::{Policy, Profile};
+    use crate::entropy::Entropy;
+    use crate::ephemeral::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_send_whose_reply_was_lost_is_given_back_whether_or_not_it_was_booked() {
+        let entropy = Entropy::system();
+        let store = MemoryStore::new(Clock::system(), entropy.clone());
+        let tenant = TenantId::random(entropy.bytes());
+        let subject = CodeSubject { owner: CodeOwner::Contact([1; 32]), purpose: CodePurpose::PhoneSignIn };
+        let rules = CodeRules::of(&Policy::of(Profile::Classic), subject.purpose);
+        let ask = || Send {
+            operation: OperationId::random(entropy.bytes()),
+            fresh: ChallengeId::random(entropy.bytes()),
+            key_id: "k".to_owned(),
+            lane: Lane::Strangers,
+            credential: None,
+        };
+        let (booked, never_ran) = (ask(), ask());
+        store.send_code(tenant, &subject, &rules, &booked).await.unwrap();
+
+        for lost in [&booked, &never_ran] {
+            give_back_lost(&store, tenant, &subject, &rules, lost).await.unwrap();
+        }
+
+        let next = store.send_code(tenant, &subject, &rules, &ask()).await.unwrap();
+        assert!(matches!(next, SendVerdict::Send { .. }), "{next:?}");
+        // One that was refused took nothing that could be given back.
+        let refused = ask();
+        store.send_code(tenant, &subject, &rules, &refused).await.unwrap();
+        give_back_lost(&store, tenant, &subject, &rules, &refused).await.unwrap();
+        let after = store.send_code(tenant, &subject, &rules, &ask()).await.unwrap();
+        assert!(matches!(after, SendVerdict::Cooling { .. }), "{after:?}");
+    }
 
     #[test]
     fn a_code_is_read_as_people_type_it_and_keeps_its_zeros() {

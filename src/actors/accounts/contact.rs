@@ -8,8 +8,8 @@
 //!
 //! Who may begin is the front end's to judge (a sign-in of the last minutes). The code is derived from
 //! the account's challenge and the new contact, so it is worth nothing to another account or for
-//! another contact, and its tries and sends are the account's. What one contact may be sent is
-//! counted besides, or many accounts could send to one stranger.
+//! another contact, and its tries and sends are the account's. What one contact is sent is counted
+//! besides, or many accounts could send to one stranger.
 
 use std::time::Duration;
 
@@ -73,9 +73,19 @@ pub(super) async fn change(deps: &Deps, ask: &ChangeContact) -> Result<ChangeCon
     if tenant.policy().discloses_existing && is_someone_elses(deps, ask).await? {
         return Ok(ChangeContactOutcome::Exists);
     }
-    if let MailVerdict::Refused(wait) = count(deps, ask).await? {
-        return Ok(ChangeContactOutcome::Wait { wait: wait.left() });
+    let counted = match count(deps, ask).await? {
+        Ok(counted) => counted,
+        Err(wait) => return Ok(ChangeContactOutcome::Wait { wait }),
+    };
+    let outcome = send_code(deps, ask).await;
+    if !matches!(outcome, Ok(ChangeContactOutcome::Sent { .. })) {
+        deps.give_back_warning(tenant, &counted).await;
     }
+    outcome
+}
+
+async fn send_code(deps: &Deps, ask: &ChangeContact) -> Result<ChangeContactOutcome, Failure> {
+    let tenant = &ask.tenant;
     // Known to be somebody's, so that no test identity's fixed code ever moves a contact.
     let account = deps.storage.accounts().find(tenant.id(), ask.account).await?;
     let send = CodeSend {
@@ -106,12 +116,16 @@ async fn is_someone_elses(deps: &Deps, ask: &ChangeContact) -> Result<bool, Fail
     Ok(holder.is_some_and(|holder| !holder.has_lapsed(deps.clock.now())))
 }
 
-/// Without a cooldown: the account's own keeps the pace, and two would not end together.
-async fn count(deps: &Deps, ask: &ChangeContact) -> Result<MailVerdict, Failure> {
+/// Counts what the contact may be sent; how long until the next one fits, if this one does not. Without a
+/// cooldown: the account's own keeps the pace, and two would not end together.
+async fn count(deps: &Deps, ask: &ChangeContact) -> Result<Result<MailCount<'static>, Duration>, Failure> {
     let to = deps.digests.contact(ask.tenant.id(), &ask.contact);
     let mail = MailCount::new(&deps.entropy, *to.as_bytes(), CodePurpose::ContactChange.as_str());
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..ask.tenant.policy().resend };
-    Ok(deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await?)
+    Ok(match deps.ephemeral.count_mail(ask.tenant.id(), &ceiling, &mail).await? {
+        MailVerdict::Allowed => Ok(mail),
+        MailVerdict::Refused(wait) => Err(wait.left()),
+    })
 }
 
 /// The answer to the code that was sent to the new contact.

@@ -69,8 +69,8 @@ pub(super) async fn invite(deps: &Deps, ask: &Invite) -> Result<InviteOutcome, F
     if waiting.as_ref().is_some_and(Account::is_verified) {
         return Ok(InviteOutcome::Exists);
     }
-    let receipt = match links::book_for_admin(deps, tenant, &to, "invitation").await? {
-        Ok(receipt) => receipt,
+    let (receipt, counted) = match links::book_for_admin(deps, tenant, &to, "invitation").await? {
+        Ok(booked) => booked,
         Err(wait) => return Ok(InviteOutcome::Wait { wait }),
     };
 
@@ -95,6 +95,7 @@ pub(super) async fn invite(deps: &Deps, ask: &Invite) -> Result<InviteOutcome, F
         deps.storage.accounts().invite(&account, &link, &notes).await
     };
     if !matches!(invited, Ok(Invited::Invited)) {
+        deps.give_back_warning(tenant, &counted).await;
         deps.budget.give_back(tenant, &receipt).await?;
     }
     match invited? {

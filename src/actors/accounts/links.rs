@@ -245,20 +245,36 @@ pub(super) async fn start_reset(deps: &Deps, ask: &StartReset) -> Result<StartRe
     };
     let cause = if ask.compromised { "compromised" } else { "reset" };
     let events = [deps.admin_event(tenant, account.id, EventKind::AuthzAdmin, cause, ask.key)];
-    if ask.compromised {
+    let counted = match count_for_admin(deps, tenant, &message.to, ADMIN_RESET).await? {
+        Ok(counted) => counted,
+        Err(wait) => return Ok(StartResetOutcome::Wait { wait }),
+    };
+    let outcome = if ask.compromised {
         // A security mail: whoever floods the address must not keep its password from being withdrawn.
-        if let Err(wait) = count_for_admin(deps, tenant, &message.to, ADMIN_RESET).await? {
-            return Ok(StartResetOutcome::Wait { wait });
-        }
-        withdraw(deps, tenant, &link, message, &events).await?;
-        return Ok(StartResetOutcome::Mailed);
+        withdraw(deps, tenant, &link, message, &events).await
+    } else {
+        mail_reset(deps, tenant, &link, message, &events).await
+    };
+    if !matches!(outcome, Ok(StartResetOutcome::Mailed)) {
+        deps.give_back_warning(tenant, &counted).await;
     }
-    let receipt = match book_for_admin(deps, tenant, &message.to, ADMIN_RESET).await? {
+    outcome
+}
+
+/// Mails the link, if the recipient's day has room for it.
+async fn mail_reset(
+    deps: &Deps,
+    tenant: &TenantContext,
+    link: &NewLink,
+    message: Message,
+    events: &[Event],
+) -> Result<StartResetOutcome, Failure> {
+    let receipt = match deps.budget.book_mail(tenant, &message.to).await? {
         Ok(receipt) => receipt,
         Err(wait) => return Ok(StartResetOutcome::Wait { wait }),
     };
     let messages = [message];
-    let issued = deps.storage.links().issue(&link, &deps.notes(&messages, &events)).await;
+    let issued = deps.storage.links().issue(link, &deps.notes(&messages, events)).await;
     if !matches!(issued, Ok(true)) {
         deps.budget.give_back(tenant, &receipt).await?;
     }
@@ -277,7 +293,7 @@ async fn withdraw(
     link: &NewLink,
     message: Message,
     events: &[Event],
-) -> Result<(), Failure> {
+) -> Result<StartResetOutcome, Failure> {
     // A hash like any other, so that a log-in takes as long as before.
     let unknowable = deps.hasher.hash(tenant.id(), digest::fresh_token(&deps.entropy)).await?;
     let messages = [message];
@@ -286,34 +302,39 @@ async fn withdraw(
     }
     deps.revocations.announce(tenant.id()).await;
     deps.postman.dispatch_all(messages.into());
-    Ok(())
+    Ok(StartResetOutcome::Mailed)
 }
 
 /// Takes a mail that an administrator causes from what its class may send to the address and from the
-/// recipient's day; how long until the next one fits, if this one does not.
-pub(super) async fn book_for_admin(
+/// recipient's day, or from neither; how long until the next one fits, if this one does not.
+pub(super) async fn book_for_admin<'a>(
     deps: &Deps,
     tenant: &TenantContext,
     to: &Contact,
-    class: &str,
-) -> Result<Result<Receipt, Duration>, Failure> {
-    match count_for_admin(deps, tenant, to, class).await? {
-        Ok(()) => deps.budget.book_mail(tenant, to).await,
-        Err(wait) => Ok(Err(wait)),
+    class: &'a str,
+) -> Result<Result<(Receipt, MailCount<'a>), Duration>, Failure> {
+    let counted = match count_for_admin(deps, tenant, to, class).await? {
+        Ok(counted) => counted,
+        Err(wait) => return Ok(Err(wait)),
+    };
+    let booked = deps.budget.book_mail(tenant, to).await;
+    if !matches!(booked, Ok(Ok(_))) {
+        deps.give_back_warning(tenant, &counted).await;
     }
+    Ok(booked?.map(|receipt| (receipt, counted)))
 }
 
-/// Without a cooldown: there is nobody here who presses twice.
-async fn count_for_admin(
+/// Without a cooldown: there is nobody here who presses twice. Whoever does not write the mail gives it back.
+async fn count_for_admin<'a>(
     deps: &Deps,
     tenant: &TenantContext,
     to: &Contact,
-    class: &str,
-) -> Result<Result<(), Duration>, Failure> {
+    class: &'a str,
+) -> Result<Result<MailCount<'a>, Duration>, Failure> {
     let mail = MailCount::new(&deps.entropy, *deps.digests.contact(tenant.id(), to).as_bytes(), class);
     let ceiling = ResendPolicy { cooldown: Duration::ZERO, ..tenant.policy().link_mails };
     Ok(match deps.ephemeral.count_mail(tenant.id(), &ceiling, &mail).await? {
-        MailVerdict::Allowed => Ok(()),
+        MailVerdict::Allowed => Ok(mail),
         MailVerdict::Refused(wait) => Err(wait.left()),
     })
 }

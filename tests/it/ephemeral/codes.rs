@@ -39,6 +39,16 @@ impl Story {
         self.nodes.one.send_code(self.tenant, &self.subject, &self.rules, &self.ask(lane)).await.unwrap()
     }
 
+    async fn send_to_a_test_identity(&self) -> SendVerdict {
+        let ask = Send { fresh: ChallengeId::for_test(self.nodes.draw()), ..self.ask(STRANGERS) };
+        self.nodes.one.send_code(self.tenant, &self.subject, &self.rules, &ask).await.unwrap()
+    }
+
+    async fn send_after(&self, password: i64) -> SendVerdict {
+        let ask = Send { credential: Some(password), ..self.ask(STRANGERS) };
+        self.nodes.one.send_code(self.tenant, &self.subject, &self.rules, &ask).await.unwrap()
+    }
+
     async fn sent(&self, lane: Lane) -> ChallengeId {
         match self.send(lane).await {
             SendVerdict::Send { challenge, .. } => challenge.id,
@@ -88,6 +98,62 @@ async fn the_sixth_send_of_an_hour_and_the_eleventh_of_a_day_wait(nodes: Nodes) 
 
     assert!(wait.left() > 20 * HOUR);
     story.sent(device()).await;
+}
+
+async fn whoever_waits_as_long_as_a_refusal_says_is_sent_a_code(nodes: Nodes) {
+    let story = Story::new(nodes, Profile::Classic);
+    for _ in 0..4 {
+        story.sent(STRANGERS).await;
+        story.nodes.clock.advance(COOLDOWN);
+    }
+    story.nodes.clock.advance(HOUR.saturating_sub(4 * COOLDOWN + COOLDOWN / 3));
+    story.sent(STRANGERS).await;
+
+    // The hour has room again within the cooldown of the last.
+    let SendVerdict::Ceiling(wait) = story.send(STRANGERS).await else { panic!("not refused") };
+    story.nodes.clock.advance(wait.left());
+
+    story.sent(STRANGERS).await;
+    // Silenced for an hour, while the day's sends are used up.
+    for wrong in [0, 0, 5, 5] {
+        story.nodes.clock.advance(HOUR);
+        story.sent(STRANGERS).await;
+        for _ in 0..wrong {
+            story.guess(STRANGERS, None).await;
+        }
+    }
+    let SendVerdict::Ceiling(wait) = story.send(STRANGERS).await else { panic!("not refused") };
+    assert!(wait.left() > 10 * HOUR, "{wait:?}");
+    story.nodes.clock.advance(wait.left());
+    story.sent(STRANGERS).await;
+}
+
+async fn a_test_identity_and_an_ordinary_contact_neither_share_a_code_nor_wait_for_the_others(nodes: Nodes) {
+    let story = Story::new(nodes, Profile::Classic);
+    story.sent(STRANGERS).await;
+
+    let listed = story.send_to_a_test_identity().await;
+
+    assert!(matches!(&listed, SendVerdict::Send { challenge, .. } if challenge.id.is_test()), "{listed:?}");
+    assert!(matches!(story.send_to_a_test_identity().await, SendVerdict::Cooling { .. }));
+    assert!(!story.sent(STRANGERS).await.is_test());
+    assert!(matches!(story.send(STRANGERS).await, SendVerdict::Cooling { .. }));
+}
+
+async fn after_a_password_the_code_that_was_just_sent_is_told_of_at_the_ceiling_too(nodes: Nodes) {
+    let story = Story::new(nodes, Profile::Classic);
+    for _ in 0..4 {
+        assert!(matches!(story.send_after(1).await, SendVerdict::Send { .. }));
+        story.nodes.clock.advance(COOLDOWN);
+    }
+    let SendVerdict::Send { challenge: last, .. } = story.send_after(1).await else { panic!("not sent") };
+
+    let told = story.send_after(1).await;
+
+    assert!(matches!(&told, SendVerdict::Cooling { challenge: Some(told), .. } if *told == last), "{told:?}");
+    assert!(matches!(story.send_after(2).await, SendVerdict::Ceiling(_)));
+    story.nodes.clock.advance(COOLDOWN);
+    assert!(matches!(story.send_after(1).await, SendVerdict::Ceiling(_)));
 }
 
 async fn a_code_dies_with_its_tries_or_its_time(nodes: Nodes) {
@@ -183,25 +249,21 @@ async fn fifteen_wrong_short_codes_end_strangers_guesses_for_the_day(nodes: Node
 
 async fn a_code_sent_after_a_password_ends_with_it(nodes: Nodes) {
     let story = Story::new(nodes, Profile::Classic);
-    let send = async |credential| {
-        let ask = Send { credential: Some(credential), ..story.ask(STRANGERS) };
-        story.nodes.one.send_code(story.tenant, &story.subject, &story.rules, &ask).await.unwrap()
-    };
     let guess = async |credential| {
         let guess = Guess { operation: story.nodes.operation(), lane: STRANGERS, wanted: None, credential };
         story.nodes.other.guess_code(story.tenant, &story.subject, &story.rules, &guess).await.unwrap()
     };
-    let SendVerdict::Send { challenge: first, .. } = send(1).await else { panic!("not sent") };
+    let SendVerdict::Send { challenge: first, .. } = story.send_after(1).await else { panic!("not sent") };
 
     for withdrawn in [Some(2), None] {
         assert_eq!(guess(withdrawn).await, TryVerdict::NoChallenge);
     }
-    assert!(matches!(send(1).await, SendVerdict::Cooling { challenge: Some(_), .. }));
+    assert!(matches!(story.send_after(1).await, SendVerdict::Cooling { challenge: Some(_), .. }));
     let TryVerdict::Compare(own) = guess(Some(1)).await else { panic!("it still answers to its own") };
     assert_eq!((own.id, own.credential, own.tries[&STRANGERS]), (first.id, Some(1), 1));
 
     // At once: nobody waits with a code that is worth nothing.
-    let SendVerdict::Send { challenge: second, .. } = send(2).await else { panic!("not sent") };
+    let SendVerdict::Send { challenge: second, .. } = story.send_after(2).await else { panic!("not sent") };
     assert_ne!(second.id, first.id);
     assert_eq!(guess(Some(1)).await, TryVerdict::NoChallenge);
     assert!(matches!(guess(Some(2)).await, TryVerdict::Compare(_)));
@@ -251,6 +313,9 @@ async fn tenants_owners_and_purposes_are_apart(nodes: Nodes) {
 
 on_every_store!(
     a_code_sent_after_a_password_ends_with_it,
+    whoever_waits_as_long_as_a_refusal_says_is_sent_a_code,
+    a_test_identity_and_an_ordinary_contact_neither_share_a_code_nor_wait_for_the_others,
+    after_a_password_the_code_that_was_just_sent_is_told_of_at_the_ceiling_too,
     a_resend_waits_for_the_cooldown_and_carries_the_same_challenge,
     the_sixth_send_of_an_hour_and_the_eleventh_of_a_day_wait,
     a_code_dies_with_its_tries_or_its_time,

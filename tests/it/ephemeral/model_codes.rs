@@ -22,11 +22,13 @@ enum Step {
     Guess { node: usize, lane: usize, named: usize, reply_lost: bool },
     Consume { node: usize, lane: usize, reply_lost: bool },
     Withdraw,
+    Relist,
     Wait { sevens: u64 },
     Flush,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// Whether codes are sent after a password, and what happens.
+fn steps() -> impl Strategy<Value = (bool, Vec<Step>)> {
     let lane = || prop_oneof![3 => Just(0_usize), 1 => Just(1)];
     let lost = || prop::bool::weighted(0.2);
     // A few seconds, a code's life, an hour, most of a day.
@@ -39,10 +41,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..2_usize, lane(), lost())
             .prop_map(|(node, lane, reply_lost)| Step::Consume { node, lane, reply_lost }),
         1 => Just(Step::Withdraw),
+        1 => Just(Step::Relist),
         6 => sevens.prop_map(|sevens| Step::Wait { sevens }),
         1 => prop::bool::weighted(0.3).prop_map(|flush| if flush { Step::Flush } else { Step::Wait { sevens: 5 } }),
     ];
-    prop::collection::vec(step, 1..80)
+    (prop::bool::ANY, prop::collection::vec(step, 1..80))
 }
 
 /// One contact's story.
@@ -54,8 +57,10 @@ struct World<'a> {
     model: CodeBook,
     /// The last challenge sent.
     latest: Option<ChallengeId>,
-    /// The version of the password.
-    version: i64,
+    /// The version of the password, where codes are sent after one.
+    version: Option<i64>,
+    /// Whether the contact is a test identity.
+    is_listed: bool,
     /// The last send: its lane, and its moment in the store and in the model.
     booked: Option<(Lane, Timestamp, Timestamp)>,
     /// Guesses that were compared with the latest challenge by strangers.
@@ -64,20 +69,20 @@ struct World<'a> {
 
 impl World<'_> {
     async fn send(&mut self, node: usize, lane: Lane, calls: u32) {
-        let fresh = ChallengeId::random(self.nodes.draw());
-        let ask = Send {
-            operation: self.nodes.operation(),
-            fresh,
-            key_id: "k".to_owned(),
-            lane,
-            credential: Some(self.version),
-        };
+        let id = self.nodes.draw();
+        let fresh = if self.is_listed { ChallengeId::for_test(id) } else { ChallengeId::random(id) };
+        let ask =
+            Send { operation: self.nodes.operation(), fresh, key_id: "k".to_owned(), lane, credential: self.version };
         for _ in 0..calls {
             let now = self.nodes.clock.now();
             let store = self.nodes.node(node);
             let sent = store.send_code(self.tenant, &self.subject, &self.rules, &ask).await.unwrap();
             let expected = self.model.send(&self.rules, &ask, now);
             assert_alike(&sent, &expected, "send");
+            if let SendVerdict::Cooling { wait, .. } | SendVerdict::Ceiling(wait) = expected {
+                let later = self.model.clone().send(&self.rules, &ask, wait.until);
+                assert!(matches!(later, SendVerdict::Send { .. }), "waited for nothing: {later:?}");
+            }
             let (SendVerdict::Send { challenge, sent_at }, SendVerdict::Send { sent_at: modelled, .. }) =
                 (sent, expected)
             else {
@@ -102,7 +107,7 @@ impl World<'_> {
             1 => Some(ChallengeId::random([0xee; 16])),
             _ => None,
         };
-        let credential = Some(self.version);
+        let credential = self.version;
         let guess = Guess { operation: self.nodes.operation(), lane, wanted, credential };
         for call in 0..calls {
             let now = self.nodes.clock.now();
@@ -137,7 +142,9 @@ impl World<'_> {
                 self.guess(node, lanes[lane], named, calls(reply_lost)).await;
             }
             Step::Consume { node, lane, reply_lost } => self.consume(node, lanes[lane], calls(reply_lost)).await,
-            Step::Withdraw => self.version += 1,
+            Step::Withdraw => self.version = self.version.map(|version| version + 1),
+            // The contact becomes a test identity, or an ordinary one again.
+            Step::Relist => self.is_listed = !self.is_listed,
             Step::Wait { sevens } => self.nodes.clock.advance(Duration::from_secs(7 * sevens)),
             Step::Flush => {
                 self.nodes.flush().await;
@@ -147,7 +154,7 @@ impl World<'_> {
     }
 }
 
-async fn story(nodes: &Nodes, steps: Vec<Step>) {
+async fn story(nodes: &Nodes, (has_password, steps): (bool, Vec<Step>)) {
     let subject = CodeSubject { owner: CodeOwner::Contact([8; 32]), purpose: CodePurpose::PhoneSignIn };
     let mut world = World {
         nodes,
@@ -156,7 +163,8 @@ async fn story(nodes: &Nodes, steps: Vec<Step>) {
         rules: CodeRules::of(&Policy::of(Profile::Classic), subject.purpose),
         model: CodeBook::default(),
         latest: None,
-        version: 1,
+        version: has_password.then_some(1),
+        is_listed: false,
         booked: None,
         compared: 0,
     };

@@ -21,6 +21,7 @@ on_every_back_end!(
     of_two_who_prove_one_number_the_first_has_it,
     links_mailed_to_the_old_address_are_void,
     many_accounts_send_one_stranger_no_more_than_one_would,
+    what_was_not_sent_uses_up_nothing,
     wrong_codes_end_the_change,
     a_change_names_exactly_one_contact_that_is_new,
 );
@@ -259,6 +260,24 @@ async fn many_accounts_send_one_stranger_no_more_than_one_would(gateway: Gateway
     assert!(refused.retry_after() > 3_000);
     // Another contact is no refuge: the account has its own ceiling, and its pace.
     change(door, &awa.access, &json!({"phone": OTHER_NUMBER})).await.refused(429, "too_many_requests");
+}
+
+async fn what_was_not_sent_uses_up_nothing(gateway: Gateway) {
+    let door = gateway.strict();
+    let awa = sign_in(door, AWA, &a_person(door, AWA).await).await;
+    let body = json!({"phone": NUMBER});
+
+    for _ in 0..4 {
+        change(door, &awa.access, &body).await.expect(200);
+        let early = change(door, &awa.access, &body).await.refused(429, "too_many_requests");
+        gateway.clock.advance(seconds(early.retry_after()));
+    }
+    change(door, &awa.access, &body).await.expect(200);
+
+    assert_eq!(gateway.posted(NUMBER, "contact_change_code").await, 5);
+    // The hour's last.
+    let refused = change(door, &awa.access, &body).await.refused(429, "too_many_requests");
+    assert!(refused.retry_after() > 3_000);
 }
 
 async fn wrong_codes_end_the_change(gateway: Gateway) {

@@ -11,6 +11,7 @@ on_every_back_end!(
     within_the_cooldown_the_answer_is_the_same_and_nothing_is_sent,
     a_second_device_gets_a_code_of_its_own_once_the_first_is_confirmed,
     after_the_ceiling_of_the_hour_the_log_in_waits,
+    within_the_cooldown_of_the_hour_s_last_code_the_answer_is_the_same_too,
     a_wrong_code_and_a_dead_one_are_told_apart,
     a_code_answers_its_own_challenge_only,
     a_code_for_one_person_is_wrong_for_another,
@@ -96,6 +97,24 @@ async fn after_the_ceiling_of_the_hour_the_log_in_waits(gateway: Gateway) {
     sign_in(door, AWA, &device).await;
     gateway.clock.advance(seconds(refused.retry_after()));
     log_in(door, AWA, PASSWORD).await.expect(200);
+}
+
+async fn within_the_cooldown_of_the_hour_s_last_code_the_answer_is_the_same_too(gateway: Gateway) {
+    let door = gateway.classic();
+    a_person(door, AWA).await;
+    for _ in 0..4 {
+        log_in(door, AWA, PASSWORD).await.expect(200);
+        gateway.clock.advance(minutes(1));
+    }
+    let last = log_in(door, AWA, PASSWORD).await.expect(200);
+
+    let again = log_in(door, AWA, PASSWORD).await.expect(200);
+
+    assert_eq!(again.members(), last.members());
+    assert_eq!(again["challenge_id"], last["challenge_id"]);
+    assert_eq!(gateway.posted(AWA, "device_code").await, 5);
+    gateway.clock.advance(seconds(30));
+    log_in(door, AWA, PASSWORD).await.refused(429, "too_many_requests");
 }
 
 async fn a_wrong_code_and_a_dead_one_are_told_apart(gateway: Gateway) {

@@ -4,10 +4,11 @@ use http::Method;
 use serde_json::json;
 
 use super::{
-    AWA, NEW_PASSWORD, PASSWORD, a_person, fail, is_good, lock, log_in, minutes, refresh, register, seconds, sign_in,
+    AWA, HOME, NEW_PASSWORD, PASSWORD, a_person, fail, is_good, lock, log_in, minutes, refresh, register, seconds,
+    sign_in,
 };
 use crate::harness::client::{Answer, Door};
-use crate::harness::gateway::{Gateway, on_every_back_end};
+use crate::harness::gateway::{Gateway, ROOT_KEY, on_every_back_end};
 
 on_every_back_end!(
     a_reset_sets_the_password_ends_sessions_and_devices_and_gives_no_token,
@@ -22,6 +23,7 @@ on_every_back_end!(
     the_page_of_a_link_changes_nothing_and_its_form_sets_the_password,
     a_change_of_password_voids_a_mailed_link,
     a_reset_voids_a_device_code_that_was_mailed_before,
+    a_reset_that_an_admin_began_in_vain_uses_up_nothing,
 );
 
 async fn forgot(door: Door<'_>, email: &str) -> Answer {
@@ -236,4 +238,24 @@ async fn a_reset_voids_a_device_code_that_was_mailed_before(gateway: Gateway) {
         assert!(is_good(door, &answer.word("token")).await);
         gateway.clock.advance(minutes(61));
     }
+}
+
+async fn a_reset_that_an_admin_began_in_vain_uses_up_nothing(gateway: Gateway) {
+    a_person(gateway.classic(), AWA).await;
+    let users = "/tenants/default/users";
+    let found = gateway.admin().get(&format!("{users}?email={AWA}")).bearer(ROOT_KEY).await;
+    let person = format!("{users}/{}", found["items"][0]["id"].as_str().unwrap());
+    let fails = async |deed: &str| {
+        let url = gateway.admin_url(&format!("/admin/v1{person}/{deed}"));
+        let asked = gateway.http(HOME.into()).post(url).bearer_auth(ROOT_KEY).json(&json!({})).send().await.unwrap();
+        asked.status().is_server_error()
+    };
+    gateway.execute("ALTER TABLE links RENAME TO links_away".to_owned()).await;
+    // Together more than one address is sent in an hour.
+    for deed in ["reset", "mark-compromised", "reset", "mark-compromised", "reset"] {
+        assert!(fails(deed).await, "{deed}");
+    }
+    gateway.execute("ALTER TABLE links_away RENAME TO links".to_owned()).await;
+
+    gateway.admin().post(&format!("{person}/reset"), &json!({})).bearer(ROOT_KEY).await.expect(204);
 }

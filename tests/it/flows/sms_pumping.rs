@@ -27,6 +27,7 @@ on_every_back_end!(
     many_tenants_together_do_not_flood_one_person,
     a_person_flooded_elsewhere_registers_and_only_the_mail_waits,
     an_administrator_is_told_that_a_person_had_a_day_s_messages,
+    what_a_flooded_person_s_day_refuses_is_not_counted_for_the_administrator,
 );
 
 const FLOODED: &str = "flooded@example.com";
@@ -365,4 +366,24 @@ async fn an_administrator_is_told_that_a_person_had_a_day_s_messages(gateway: Ga
     gateway.clock.advance(minutes(23 * 60));
     ask("default/users", &json!({"email": FLOODED})).await.expect(201);
     gateway.inbox.next_with(FLOODED, "/invitation/").await;
+}
+
+async fn what_a_flooded_person_s_day_refuses_is_not_counted_for_the_administrator(gateway: Gateway) {
+    let gateway = flooded(gateway).await;
+    let ask = |path: &str, body: &Value| gateway.admin().post(&format!("/tenants/{path}"), body).bearer(ROOT_KEY);
+    let found = gateway.admin().get(&format!("/tenants/other/users?email={FLOODED}")).bearer(ROOT_KEY).await;
+    let person = format!("other/users/{}", found["items"][0]["id"].as_str().unwrap());
+    // As many as an administrator may cause in a day.
+    for _ in 0..10 {
+        ask("default/users", &json!({"email": FLOODED})).await.refused(429, "too_many_requests");
+        ask(&format!("{person}/reset"), &json!({})).await.refused(429, "too_many_requests");
+        gateway.clock.advance(minutes(13));
+    }
+
+    ask(&format!("{person}/mark-compromised"), &json!({})).await.expect(204);
+    gateway.clock.advance(minutes(21 * 60));
+    ask("default/users", &json!({"email": FLOODED})).await.expect(201);
+
+    assert_eq!(gateway.posted(FLOODED, "password_reset").await, 1);
+    assert_eq!(gateway.posted(FLOODED, "invitation").await, 1);
 }
