@@ -6,6 +6,7 @@
 //!      ├─busy──► wait a moment, ask again, until the deadline
 //!      ├─lapsed► write down what crashed attempts led to, confirm it ──► reserve again
 //!      ├─locked► make sure the lock is on record (the node that made it may have died)
+//!      ├─no answer► refuse; it may have been granted, so give it back meanwhile
 //!      └─granted► compare ──► settle ──► mirror the counter, or record the lock, before the answer
 //! ```
 //!
@@ -43,6 +44,10 @@ const STRANGERS_WAIT: Duration = Duration::from_secs(2);
 const CLEARINGS: u32 = 600;
 const CLEARING_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long after a place could not be given back it is tried again: about what a store that broke a
+/// connection takes to be back, and well within the lease.
+const RETURN_PAUSE: Duration = Duration::from_secs(2);
+
 /// How many times one attempt may find the store in want of storage (cold, or with something to be
 /// written down) before something is wrong with it.
 const MOST_DETOURS: u32 = 4;
@@ -63,7 +68,7 @@ impl RecordedLocks {
     /// find no room for the owner's mail and record the lock without.
     fn claim(&self, lock: AttemptId) -> Option<Claim<'_>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).put(lock, ());
-        known.is_none().then_some(Claim { locks: self, lock, recorded: false })
+        known.is_none().then(|| Claim { locks: self, lock, recorded: false })
     }
 
     fn insert(&self, lock: AttemptId) {
@@ -216,7 +221,11 @@ impl Attempts<'_> {
         };
         let mut detours = 0;
         loop {
-            match self.deps.ephemeral.reserve_attempt(self.tenant.id(), self.subject, policy, &ask).await? {
+            let asked = self.deps.ephemeral.reserve_attempt(self.tenant.id(), self.subject, policy, &ask).await;
+            if asked.is_err() {
+                self.give_back_unheard(ask.attempt);
+            }
+            match asked? {
                 Reservation::Decided(Admission::Admitted) => return Ok(Place::Granted(ask.attempt)),
                 Reservation::Decided(Admission::Stopped) => return Ok(Place::Stopped),
                 Reservation::Decided(Admission::Locked(lock)) => return Ok(Place::Locked(lock)),
@@ -270,6 +279,23 @@ impl Attempts<'_> {
         }
     }
 
+    /// The store gave no answer but may have granted the place. Nothing is compared on it, so its lease must
+    /// not count it as a failure; and nobody waits for what a store that is away may take twice as long for.
+    fn give_back_unheard(&self, attempt: AttemptId) {
+        let (store, tenant, subject) = (Arc::clone(&self.deps.ephemeral), self.tenant.clone(), self.subject);
+        let settle = self.settlement(attempt, AttemptOutcome::Returned);
+        tokio::spawn(async move {
+            let give_back = || store.settle_attempt(tenant.id(), subject, &tenant.policy().lockout, settle);
+            if give_back().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(RETURN_PAUSE).await;
+            if let Err(error) = give_back().await {
+                tracing::debug!(%error, "an attempt could not be given back; if it was granted, its lease counts it");
+            }
+        });
+    }
+
     /// Writes down what an answer left behind.
     pub(super) async fn write_down(&self, unwritten: Unwritten) -> Result<(), Failure> {
         match unwritten {
@@ -307,9 +333,12 @@ impl Attempts<'_> {
     }
 
     async fn settle(&self, attempt: AttemptId, outcome: AttemptOutcome) -> Result<Settlement, Failure> {
-        let settle = Settle { operation: OperationId::random(self.deps.entropy.bytes()), attempt, outcome };
-        let policy = &self.tenant.policy().lockout;
+        let (settle, policy) = (self.settlement(attempt, outcome), &self.tenant.policy().lockout);
         Ok(self.deps.ephemeral.settle_attempt(self.tenant.id(), self.subject, policy, settle).await?)
+    }
+
+    fn settlement(&self, attempt: AttemptId, outcome: AttemptOutcome) -> Settle {
+        Settle { operation: OperationId::random(self.deps.entropy.bytes()), attempt, outcome }
     }
 
     /// Records a lock that was met, unless it is on record. Its state is one failure past what is
@@ -394,5 +423,32 @@ impl Attempts<'_> {
             AttemptSubject::Account(id) => Some(id),
             AttemptSubject::Shadow(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_lock_stays_known_however_often_it_is_met() {
+        let (locks, lock) = (RecordedLocks::default(), AttemptId::random([1; 16]));
+        locks.insert(lock);
+
+        assert!((0..3).all(|_| locks.claim(lock).is_none()));
+    }
+
+    #[test]
+    fn a_lock_is_one_callers_to_see_to_until_that_one_fails() {
+        let (locks, lock) = (RecordedLocks::default(), AttemptId::random([1; 16]));
+
+        let first = locks.claim(lock).unwrap();
+        assert!((0..3).all(|_| locks.claim(lock).is_none()));
+        drop(first);
+        let mut second = locks.claim(lock).unwrap();
+        second.recorded = true;
+        drop(second);
+
+        assert!(locks.claim(lock).is_none());
     }
 }
