@@ -3,7 +3,8 @@
 //! One hash takes some 16 ms of a core and 19 MiB, so two of them on the runtime's threads would
 //! stall every request. Each thread owns its memory and reuses it. What waits longer
 //! than its deadline is shed before it is begun, so an attempt that never reached the comparison
-//! can be given back; what was begun is finished. See [`queue`] for who goes first.
+//! can be given back, and what nobody waits for any more is dropped: neither takes a turn of its tenant.
+//! What was begun is finished. See [`queue`] for who goes first.
 //!
 //! Of several threads one is free soon. Beside one alone there is a second, for tenants that asked for less
 //! than their share while the first hashes for somebody else: it is given most of the core that they
@@ -81,6 +82,19 @@ impl Line {
     fn is_overtaken(&self) -> bool {
         self.idle == 0 && self.queue.is_overtaken()
     }
+
+    /// The next job that is worth doing; those before it are dropped with their reply ports, which tells
+    /// whoever still waits.
+    fn pop(&mut self, lane: Lane) -> Option<(TenantId, Job)> {
+        let now = Instant::now();
+        let popped = match lane {
+            Lane::InTurn => self.queue.pop(|job| job.is_stale(now)),
+            Lane::Overtaking if self.idle == 0 => self.queue.pop_overtaking(|job| job.is_stale(now)),
+            Lane::Overtaking => None,
+        };
+        publish_depth(self);
+        popped
+    }
 }
 
 /// Which jobs a thread takes.
@@ -102,6 +116,17 @@ struct Job {
     deadline: Instant,
 }
 
+impl Job {
+    /// Whether it is not to be begun any more. Asked once, since it counts what came too late.
+    fn is_stale(&self, now: Instant) -> bool {
+        let late = now > self.deadline;
+        if late {
+            metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
+        }
+        late || self.task.is_abandoned()
+    }
+}
+
 enum Task {
     #[cfg(test)]
     Break,
@@ -120,6 +145,19 @@ enum Task {
         choice: Choice,
         reply: oneshot::Sender<Result<Result<SecretString, PasswordProblem>, HashError>>,
     },
+}
+
+impl Task {
+    /// Whether nobody waits for its answer.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            #[cfg(test)]
+            Self::Break | Self::Hold(_) => false,
+            Self::Verify { reply, .. } => reply.is_closed(),
+            Self::Hash { reply, .. } => reply.is_closed(),
+            Self::Choose { reply, .. } => reply.is_closed(),
+        }
+    }
 }
 
 /// A password someone wants to set: judged, then hashed.
@@ -252,15 +290,10 @@ impl Shared {
         give_way(lane);
         let mut memory = Memory::new();
         while let Some((tenant, job)) = self.next(lane) {
-            if Instant::now() > job.deadline {
-                // Dropping the reply port tells the caller.
-                metrics::counter!(telemetry::SHED, "reason" => "hash_deadline").increment(1);
-            } else {
-                // One job's panic costs that job: its caller reads the dropped reply port as shed.
-                let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
-                if worked.is_err() {
-                    memory = Memory::new();
-                }
+            // One job's panic costs that job: its caller reads the dropped reply port as shed.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work_on(job.task, &mut memory)));
+            if worked.is_err() {
+                memory = Memory::new();
             }
             self.lock().queue.done(tenant);
         }
@@ -270,13 +303,8 @@ impl Shared {
     fn next(&self, lane: Lane) -> Option<(TenantId, Job)> {
         let mut line = self.lock();
         loop {
-            let job = match lane {
-                Lane::InTurn => line.queue.pop(),
-                Lane::Overtaking if line.idle == 0 => line.queue.pop_overtaking(),
-                Lane::Overtaking => None,
-            };
+            let job = line.pop(lane);
             if job.is_some() {
-                publish_depth(&line);
                 if line.is_overtaken() {
                     self.overtaken.notify_one();
                 }
@@ -305,7 +333,6 @@ impl Shared {
             Task::Break => unreachable!("as a fault of ours would"),
             #[cfg(test)]
             Task::Hold(release) => release.recv().unwrap(),
-            Task::Verify { reply, .. } if reply.is_closed() => {}
             Task::Verify { password, phc, reply } => {
                 let password = password.expose_secret();
                 let compared = match phc {
@@ -314,11 +341,9 @@ impl Shared {
                 };
                 let _nobody_waits = reply.send(compared.map_err(HashError::from));
             }
-            Task::Hash { reply, .. } if reply.is_closed() => {}
             Task::Hash { password, reply } => {
                 let _nobody_waits = reply.send(self.hash(&password, memory));
             }
-            Task::Choose { reply, .. } if reply.is_closed() => {}
             Task::Choose { choice, reply } => {
                 let context: Vec<_> = choice.context.iter().map(String::as_str).collect();
                 let chosen = match password::check(&choice.policy, choice.password.expose_secret(), &context) {

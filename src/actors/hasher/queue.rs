@@ -4,10 +4,10 @@
 //! turn, and the lowest turn goes first. A tenant that took few of late may take up to four in a
 //! row, so that beside a flood at another its jobs wait for a thread and for little else; one that
 //! asks for more than its share waits for the others. A tenant behind its share, none of whose jobs is
-//! under way, may have one overtake those that are. Within a tenant, clients with a known device go
-//! first. When the line is full, the newcomer is refused if its tenant already holds the longest share;
-//! otherwise the longest share gives up its newest job (longest-queue drop), so no tenant can occupy
-//! the line.
+//! under way, may have one overtake those that are. A job that is worth doing no more when it is looked at takes
+//! no turn. Within a tenant, clients with a known device go first. When the line is full, the longest
+//! share gives up its newest job (longest-queue drop), so no tenant can occupy the line; where that is the
+//! newcomer's own, a known device takes the place of its newest stranger, and any other newcomer is refused.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -101,15 +101,15 @@ impl<J> FairQueue<J> {
         self.len == 0
     }
 
-    /// Queues a job. In a full line one job goes away and is returned: this one, or the newest of
-    /// the tenant that holds the most.
+    /// Queues a job. In a full line one job goes away and is returned: the newest of the tenant that holds
+    /// the most; where that is this tenant, its newest stranger's before a known device, or else this one.
     pub fn push(&mut self, tenant: TenantId, priority: Priority, job: J) -> Option<J> {
         let shed = if self.len < self.capacity {
             None
         } else {
             match self.longest_other(tenant) {
                 Some(longest) => self.drop_newest(longest),
-                None => return Some(job),
+                None => return Some(self.push_among_own(tenant, priority, job)),
             }
         };
         let share = self.shares.entry(tenant).or_default();
@@ -126,16 +126,37 @@ impl<J> FairQueue<J> {
         shed
     }
 
-    /// The next job: one of the tenant whose turn it is. It is under way until it is [`done`](Self::done).
-    pub fn pop(&mut self) -> Option<(TenantId, J)> {
-        let first = *self.turns.first()?;
-        self.take(first)
+    /// In a line where no other tenant is to give way: the job that goes away.
+    fn push_among_own(&mut self, tenant: TenantId, priority: Priority, job: J) -> J {
+        let share = self.shares.get_mut(&tenant).filter(|_| priority == Priority::KnownDevice);
+        match share.and_then(|share| Some((share.strangers.pop_back()?, share))) {
+            Some((stranger, share)) => {
+                share.known.push_back(job);
+                stranger
+            }
+            None => job,
+        }
     }
 
-    /// The next job that may overtake those under way.
-    pub fn pop_overtaking(&mut self) -> Option<(TenantId, J)> {
-        let first = self.overtaking()?;
-        self.take(first)
+    /// The next job: one of the tenant whose turn it is. It is under way until it is [`done`](Self::done).
+    /// Those before it that are `stale` are dropped, and take no turn.
+    pub fn pop(&mut self, stale: impl Fn(&J) -> bool) -> Option<(TenantId, J)> {
+        loop {
+            let first = *self.turns.first()?;
+            if let Some(taken) = self.take(first, &stale) {
+                return Some(taken);
+            }
+        }
+    }
+
+    /// The next job that may overtake those under way; those before it that are `stale` are dropped.
+    pub fn pop_overtaking(&mut self, stale: impl Fn(&J) -> bool) -> Option<(TenantId, J)> {
+        loop {
+            let first = self.overtaking()?;
+            if let Some(taken) = self.take(first, &stale) {
+                return Some(taken);
+            }
+        }
     }
 
     /// Whether some job may overtake those under way.
@@ -151,11 +172,19 @@ impl<J> FairQueue<J> {
         behind.find(|(.., tenant)| self.shares.get(tenant).is_some_and(|share| share.may_overtake(self.now))).copied()
     }
 
-    fn take(&mut self, place: (u64, u64, TenantId)) -> Option<(TenantId, J)> {
+    /// The first job of the tenant at that place that is worth doing. Without one the tenant has nothing
+    /// that waits, and keeps the turn.
+    fn take(&mut self, place: (u64, u64, TenantId), stale: impl Fn(&J) -> bool) -> Option<(TenantId, J)> {
         let (turn, _, tenant) = place;
         self.turns.remove(&place);
         let share = self.shares.get_mut(&tenant)?;
-        let job = share.pop_first()?;
+        let waited = share.len();
+        let worth_doing = std::iter::from_fn(|| share.pop_first()).find(|job| !stale(job));
+        self.len -= waited - share.len();
+        let Some(job) = worth_doing else {
+            self.forget_idle();
+            return None;
+        };
         share.next_turn = turn + 1;
         share.under_way += 1;
         if share.len() > 0 {
@@ -163,7 +192,6 @@ impl<J> FairQueue<J> {
             self.comers += 1;
         }
         self.now = self.now.max(turn);
-        self.len -= 1;
         Some((tenant, job))
     }
 
@@ -207,9 +235,13 @@ mod tests {
         TenantId::random([n; 16])
     }
 
+    const fn none_stale<J>(_: &J) -> bool {
+        false
+    }
+
     /// Takes the next job and has it done.
     fn serve<J>(queue: &mut FairQueue<J>) -> Option<J> {
-        let (tenant, job) = queue.pop()?;
+        let (tenant, job) = queue.pop(none_stale)?;
         queue.done(tenant);
         Some(job)
     }
@@ -259,16 +291,16 @@ mod tests {
         for _ in 0..10 {
             serve(&mut queue);
         }
-        let under_way = queue.pop();
+        let under_way = queue.pop(none_stale);
         assert_eq!(under_way, Some((tenant(1), "flood")));
-        assert_eq!(queue.pop_overtaking(), None, "nobody overtakes itself");
+        assert_eq!(queue.pop_overtaking(none_stale), None, "nobody overtakes itself");
 
         for _ in 0..10 {
             queue.push(tenant(2), Priority::Stranger, "quiet");
         }
         let mut overtook = 0;
-        while queue.pop_overtaking().is_some() {
-            assert_eq!(queue.pop_overtaking(), None, "one at a time");
+        while queue.pop_overtaking(none_stale).is_some() {
+            assert_eq!(queue.pop_overtaking(none_stale), None, "one at a time");
             queue.done(tenant(2));
             overtook += 1;
         }
@@ -283,7 +315,7 @@ mod tests {
             queue.push(tenant(1), Priority::Stranger, "burst");
         }
 
-        let under_way = queue.pop();
+        let under_way = queue.pop(none_stale);
 
         assert!(under_way.is_some() && !queue.is_overtaken());
     }
@@ -328,5 +360,65 @@ mod tests {
         let mut left: Vec<_> = std::iter::from_fn(|| serve(&mut queue)).collect();
         left.sort_unstable();
         assert_eq!(left, [0, 1, 2, 10]);
+    }
+
+    #[test]
+    fn in_a_full_line_a_known_device_takes_the_place_of_its_own_tenants_newest_stranger() {
+        let mut queue = FairQueue::new(3);
+        for n in 0..3 {
+            queue.push(tenant(1), Priority::Stranger, n);
+        }
+
+        assert_eq!(queue.push(tenant(1), Priority::KnownDevice, 10), Some(2));
+        assert_eq!(queue.push(tenant(1), Priority::KnownDevice, 11), Some(1));
+        assert_eq!(queue.push(tenant(1), Priority::KnownDevice, 12), Some(0));
+        assert_eq!(queue.push(tenant(1), Priority::KnownDevice, 13), Some(13), "no stranger is left to give way");
+        assert_eq!(queue.push(tenant(1), Priority::Stranger, 14), Some(14));
+
+        assert_eq!(queue.len(), 3);
+        assert_eq!(std::iter::from_fn(|| serve(&mut queue)).collect::<Vec<_>>(), [10, 11, 12]);
+        assert!(queue.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_worth_doing_any_more_costs_its_tenant_no_turn() {
+        let mut queue = FairQueue::new(100);
+        for _ in 0..50 {
+            queue.push(tenant(1), Priority::Stranger, "flood");
+        }
+        for _ in 0..10 {
+            serve(&mut queue);
+        }
+        for _ in 0..30 {
+            queue.push(tenant(2), Priority::Stranger, "stale");
+        }
+        queue.push(tenant(2), Priority::Stranger, "quiet");
+        let stale = |job: &&str| *job == "stale";
+
+        let under_way = queue.pop_overtaking(stale);
+
+        assert_eq!(under_way, Some((tenant(2), "quiet")));
+        assert_eq!(queue.len(), 40);
+        queue.done(tenant(2));
+        for _ in 0..CREDIT {
+            queue.push(tenant(2), Priority::Stranger, "quiet");
+            assert_eq!(queue.pop(stale), Some((tenant(2), "quiet")), "it was charged for one hash and no more");
+            queue.done(tenant(2));
+        }
+    }
+
+    #[test]
+    fn a_line_of_nothing_worth_doing_is_emptied_and_forgotten() {
+        let mut queue = FairQueue::new(100);
+        for n in 0..50 {
+            queue.push(tenant(n), Priority::Stranger, n);
+            queue.push(tenant(n), Priority::KnownDevice, n);
+        }
+
+        assert_eq!(queue.pop(|_| true), None);
+
+        assert!(queue.is_empty() && queue.turns.is_empty() && queue.shares.is_empty());
+        queue.push(tenant(1), Priority::Stranger, 1);
+        assert_eq!(serve(&mut queue), Some(1));
     }
 }

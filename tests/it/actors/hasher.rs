@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use guichet::actors::ask::{AskError, ask};
 use guichet::actors::hasher::{HashError, Hasher, HasherLimits, Priority};
 use guichet::crypto::password_hash::{HashCost, PasswordHasher};
@@ -47,6 +48,33 @@ async fn a_tenants_flood_costs_another_tenant_a_turn_and_not_the_flood() {
         assert!(meanwhile <= 4, "{meanwhile} of the flood went first");
     }
 
+    flood.abort_all();
+}
+
+/// Their callers gave up: whoever of that tenant still waits goes on where it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn abandoned_jobs_cost_their_tenant_no_turn() {
+    let hasher = hasher(1_000, Duration::from_secs(60));
+    let served = Arc::new(AtomicUsize::new(0));
+    let mut flood = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (hasher, served) = (hasher.clone(), Arc::clone(&served));
+        flood.spawn(async move {
+            hasher.verify(tenant(1), Priority::Stranger, password(), None).await.unwrap();
+            served.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+    super::until(|| served.load(Ordering::SeqCst) > 0).await;
+    for _ in 0..200 {
+        let asked = hasher.verify(tenant(2), Priority::Stranger, password(), None);
+        let _given_up = asked.now_or_never();
+    }
+
+    let before = served.load(Ordering::SeqCst);
+    hasher.verify(tenant(2), Priority::Stranger, password(), None).await.unwrap();
+    let meanwhile = served.load(Ordering::SeqCst) - before;
+
+    assert!(meanwhile <= 4, "{meanwhile} of the flood went first");
     flood.abort_all();
 }
 
