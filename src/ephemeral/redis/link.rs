@@ -6,7 +6,8 @@
 //!
 //! The manager connects anew when a connection breaks. A peer that vanished without a word (its host died,
 //! its address moved) breaks none for a quarter of an hour: after a few replies that never came, the link
-//! is made anew beside the old one.
+//! is made anew beside the old one. So it is when a peer says that it may not write: after a fail-over
+//! the old primary may live on as a replica, while the address already leads to the new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,7 +18,7 @@ use ::redis::cluster::ClusterClient;
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::RedisSettings;
 use crate::ephemeral::EphemeralError;
@@ -28,6 +29,9 @@ const IN_FLIGHT: usize = 512;
 
 /// Replies in a row that never came, after which the link is made anew.
 const SILENCE: u32 = 3;
+
+/// The link is made anew at most once in so long: where its address leads may take a while to change.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that mends itself.
 pub(super) enum Link {
@@ -97,25 +101,34 @@ impl Single {
         let mut manager = ConnectionManager::clone(&self.manager.load());
         let reply = command.query_async(&mut manager).await;
         match &reply {
-            Err(error) if error.is_timeout() => self.heard_nothing(),
+            Err(error) if error.is_timeout() => {
+                if self.silence.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCE {
+                    self.renew("it went silent");
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+                self.silence.store(0, Ordering::Relaxed);
+                self.renew("it is a replica");
+            }
             _ => self.silence.store(0, Ordering::Relaxed),
         }
         reply
     }
 
-    fn heard_nothing(self: &Arc<Self>) {
-        let silence = self.silence.fetch_add(1, Ordering::Relaxed) + 1;
-        if silence < SILENCE || self.renewing.swap(true, Ordering::AcqRel) {
+    /// Connects to wherever the address leads now, unless somebody does or just did.
+    fn renew(self: &Arc<Self>, why: &'static str) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let this = Arc::clone(self);
+        let (this, next) = (Arc::clone(self), Instant::now() + RENEWAL_PAUSE);
         tokio::spawn(async move {
             let connecting = this.client.get_connection_manager_with_config(this.config.clone());
             if let Ok(Ok(manager)) = timeout(this.patience, connecting).await {
-                tracing::warn!("Redis went silent; connected to it anew");
+                tracing::warn!(why, "connected to Redis anew");
                 this.manager.store(Arc::new(manager));
                 this.silence.store(0, Ordering::Relaxed);
             }
+            sleep_until(next).await;
             this.renewing.store(false, Ordering::Release);
         });
     }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Codes, World};
+use tokio::time::Instant;
+
+use super::{Codes, RECOVERY, THRESHOLD, World, short_deadlines};
+use crate::harness::node::Cluster;
 use crate::harness::redis::OwnRedis;
 use crate::harness::switch::Switch;
+use crate::nodes::{PASSWORD, Person};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_started_again_empty_it_gives_nobody_a_guess() {
@@ -143,6 +147,51 @@ async fn vanished_without_a_word_it_is_found_again_where_its_address_leads_now()
         replica.command(&["REPLICAOF", "NO", "ONE"]).await;
         world.recovers().await;
         world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// The first lives on as a replica of the second: it breaks no connection, and only refuses to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn handed_over_to_its_replica_it_is_found_again_where_its_address_leads_now() {
+    let Some((primary, replica, address)) = replicated().await else { return };
+    World::on(&format!("redis://127.0.0.1:{}/", address.port()), |mut world| async move {
+        replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+        primary.command(&["REPLICAOF", "127.0.0.1", replica.port()]).await;
+        primary.is_in_step().await;
+        world.is_refused().await;
+        address.point_at(replica.port());
+        let moved = Instant::now();
+        for node in &world.cluster.nodes {
+            // A replica can still say of a lock that it is one; only what is written is judged by the new primary.
+            while world.owner.log_in(node, PASSWORD).await.status != 200 {
+                assert!(moved.elapsed() < 2 * RECOVERY, "{:?}: {}", moved.elapsed(), node.log());
+            }
+            world.compared_before += 1.0;
+        }
+        println!("found within {:?}", moved.elapsed());
+        world.recovers().await;
+        world.holds(Codes::Kept).await;
+    })
+    .await;
+}
+
+/// Each of them took a place that the replica did not confirm in time; none was compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_ins_that_its_replica_did_not_confirm_count_for_nothing() {
+    let Some((primary, replica, _address)) = replicated().await else { return };
+    let careful = |node, settings| short_deadlines(node, settings).with("GUICHET__REDIS__WAIT_REPLICAS", "1");
+    Cluster::run_on(&primary.url(), careful, |cluster| async move {
+        let node = &cluster.nodes[0];
+        let owner = Person::register(node, "owner@example.com").await;
+        owner.log_in(node, PASSWORD).await.must_be(200);
+        replica.signal("STOP");
+        for _ in 0..THRESHOLD {
+            owner.log_in(node, PASSWORD).await.must_be(503);
+        }
+        replica.signal("CONT");
+        // One place may be taken until that last one is given back, all of them not.
+        owner.log_in(node, PASSWORD).await.must_be(200);
     })
     .await;
 }
