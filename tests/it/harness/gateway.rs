@@ -14,10 +14,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guichet::actors::keyring::Keyring;
-use guichet::app::{App, Keys, World};
+use guichet::app::{App, Keys, StartError, World};
 use guichet::clock::Clock;
 use guichet::config::{Argon2, Config};
 use guichet::crypto::digest::MasterKey;
@@ -35,6 +35,7 @@ use tempfile::TempDir;
 use super::client::{Call, Door};
 use super::databases::{SETTINGS, TestDatabase, changed, make_tenant, new_tenant};
 use super::inbox::Inbox;
+use super::node::{PATIENCE, POLL};
 use super::redis;
 
 /// What people reach the gateway under; links in messages begin with it.
@@ -448,11 +449,18 @@ impl TestApp {
 }
 
 async fn start(config: &Config, clock: &Clock, inbox: &Inbox) -> App {
-    let keys = Keys { master: MasterKey::from_bytes(MASTER_KEY), root: ROOT_KEY.into(), root_made_in: None };
-    let console = ConsoleSender::new(inbox.clone()).unwrap();
-    let world = World { clock: clock.clone(), entropy: Entropy::system(), console };
-    // Large, and within every story otherwise.
-    Box::pin(App::start(config, keys, world)).await.unwrap()
+    let began = Instant::now();
+    loop {
+        let keys = Keys { master: MasterKey::from_bytes(MASTER_KEY), root: ROOT_KEY.into(), root_made_in: None };
+        let console = ConsoleSender::new(inbox.clone()).unwrap();
+        let world = World { clock: clock.clone(), entropy: Entropy::system(), console };
+        // Large, and within every story otherwise.
+        match Box::pin(App::start(config, keys, world)).await {
+            // A process that another test is just starting holds all our open files for a moment, the lock too.
+            Err(StartError::InUse(_)) if began.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
+            started => return started.unwrap(),
+        }
+    }
 }
 
 async fn sqlite_rows(url: &str) -> Vec<(String, String)> {
