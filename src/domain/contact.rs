@@ -181,8 +181,14 @@ impl PhoneNumber {
     /// not tell them apart (as in North America) perhaps one.
     #[must_use]
     pub fn takes_text(&self) -> bool {
-        let kind = self.parsed().map(|number| number.number_type(&phonenumber::metadata::DATABASE));
-        matches!(kind, Some(phonenumber::Type::Mobile | phonenumber::Type::FixedLineOrMobile))
+        let Some(number) = self.parsed() else { return false };
+        let database = &phonenumber::metadata::DATABASE;
+        if number.national().zeros() > 0 {
+            // The library tells kinds without the zeros in front, with which all mobiles of some countries begin.
+            let mobile = number.metadata(database).and_then(|metadata| metadata.descriptors().mobile());
+            return mobile.is_some_and(|mobile| mobile.is_match(&number.national().to_string()));
+        }
+        matches!(number.number_type(database), phonenumber::Type::Mobile | phonenumber::Type::FixedLineOrMobile)
     }
 
     /// Back from the canonical form; `None` if the metadata no longer know it.
@@ -393,6 +399,12 @@ mod tests {
         for (number, region, takes_text) in [
             ("+221771234567", Some("SN"), true),
             ("+221338210000", Some("SN"), false),
+            ("+2250707070707", Some("CI"), true),
+            ("+2250505050505", Some("CI"), true),
+            ("+2252722212345", Some("CI"), false),
+            ("+2290195123456", Some("BJ"), true),
+            ("+242061234567", Some("CG"), true),
+            ("+24106031234", Some("GA"), true),
             ("+14155552671", Some("US"), true),
             ("+18765551234", Some("JM"), true),
             ("+18095551234", Some("DO"), true),
