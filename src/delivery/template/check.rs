@@ -9,7 +9,7 @@ use std::time::Duration;
 use minijinja::Environment;
 
 use super::overrides::{Problem, add, sandbox};
-use super::{Facts, TemplateError, Templates, built_in, promises, with_origin};
+use super::{Facts, TemplateError, Templates, as_attribute, built_in, grammar, promises, with_origin};
 use crate::delivery::Rendered;
 use crate::delivery::gsm7::{self, Encoding};
 use crate::domain::contact::ContactKind;
@@ -19,8 +19,8 @@ use crate::domain::settings::BadSetting;
 use crate::domain::settings::templates::{Carries, TemplateName, TemplateSettings, Texts};
 use crate::domain::time::Timestamp;
 
-/// As long a name as a mail shows; an SMS cuts it down.
-const LONGEST_NAME: &str = "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW";
+/// As long a name as a mail shows; an SMS cuts it down. It is no part of any address.
+const LONGEST_NAME: &str = "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM";
 
 /// As long a name of a device as is told.
 const LONGEST_DEVICE: &str = "Samsung Internet, Android";
@@ -30,6 +30,9 @@ const LONGEST_NETWORK: &str = "2001:db8:cafe::/48";
 
 /// 22 September 2026 at 22:22 UTC: as long as a date gets.
 const LONGEST_DATE: Timestamp = Timestamp::from_millis(1_790_115_720_000);
+
+/// How a text names the link.
+const LINK: &str = "{{ link }}";
 
 /// Digits of which sample codes are made; none of them looks like a year.
 const DIGITS: &str = "4829135067";
@@ -197,6 +200,12 @@ impl Templates {
             let facts = sample.facts();
             let rendered = self.compose(Some(&environment), &facts).map_err(|error| draft.unrenderable(&error))?;
             promises::kept(&rendered, &facts).map_err(|broken| draft.bad(broken.part, broken.reason))?;
+            // Not under the tenant's own name, which may be an address.
+            if facts.tenant_name == LONGEST_NAME {
+                for (part, outcome) in outcomes(&rendered, &facts) {
+                    grammar::check_outcome(part, &outcome).map_err(|reason| draft.bad(part, &reason))?;
+                }
+            }
             if draft.channel == Channel::Sms {
                 let cost = SmsCost::of(&with_origin(rendered, &facts).text);
                 dearest = dearest.max(Some(cost));
@@ -215,6 +224,19 @@ impl Templates {
             cost => Ok(cost),
         }
     }
+}
+
+/// The parts of a message, with the link as its text names it.
+fn outcomes(rendered: &Rendered, facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let link = facts.link.unwrap_or(LINK);
+    let bare = |text: &str, link: &str| text.replace(link, LINK);
+    let text = match facts.channel {
+        Channel::Sms => "sms",
+        Channel::Email => "text",
+    };
+    let subject = rendered.subject.as_deref().map(|subject| ("subject", bare(subject, link)));
+    let html = rendered.html.as_deref().map(|html| ("html", bare(html, &as_attribute(link))));
+    subject.into_iter().chain([(text, bare(&rendered.text, link))]).chain(html).collect()
 }
 
 /// Parts that no message of that name has.

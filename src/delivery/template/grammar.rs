@@ -65,6 +65,13 @@ pub(super) fn check(name: TemplateName, part: &str, source: &str) -> Result<(), 
     if part == "html" { check_html(&source.to_ascii_lowercase()) } else { Ok(()) }
 }
 
+/// Judges what a text comes to, with the link as the source names it: a tag between two halves of a word hides
+/// it from whoever reads the source.
+pub(super) fn check_outcome(part: &str, outcome: &str) -> Result<(), String> {
+    check_literal(outcome)?;
+    if part == "html" { check_html(&outcome.to_ascii_lowercase()) } else { Ok(()) }
+}
+
 fn known(name: TemplateName, in_subject: bool, variable: &str) -> Result<(), String> {
     let (always, sometimes): (&[&str], &[&str]) =
         if in_subject { (&["tenant"], &[]) } else { (name.variables(), name.optional_variables()) };

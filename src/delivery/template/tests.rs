@@ -323,6 +323,11 @@ fn an_sms_that_breaks_what_phones_and_people_rely_on_is_not_saved() {
         ("{{ code }}{% if tenant %}", "syntax"),
         ("{{ code }}{% endif %}", "syntax"),
         ("{{ code }} www.evil.example", "addresses of pages come from {{ link }} alone"),
+        ("{{ code }} www{# #}.evil.example", "addresses of pages come from {{ link }} alone"),
+        (
+            "{{ code }} https:{% if not tenant %}x{% endif %}//evil.example",
+            "addresses of pages come from {{ link }} alone",
+        ),
     ] {
         let told = refused_part("sign_in_code", "sms", text);
         assert!(told.contains(reason), "{text:?}: {told}");
@@ -370,6 +375,16 @@ fn a_mail_that_breaks_its_promises_is_not_saved() {
     }
     let html = r#"{"verification":{"fr":{"text":"{{ link }}","html":"<p>x</p>"}}}"#;
     assert_eq!(refused(html)[0].0, "templates.verification.fr.html");
+    for split in [
+        "<a h{# #}ref='//evil.test'>x</a>",
+        "<scr{% if tenant %}ipt{% endif %}>",
+        "<img s{# #}rc='x'>",
+        "data{#-  -#} :x",
+    ] {
+        let html = format!("<a href=\"{{{{ link }}}}\">{{{{ link }}}}</a>{split}");
+        let texts = serde_json::json!({"verification": {"fr": {"text": "{{ link }}", "html": html}}}).to_string();
+        assert_eq!(refused(&texts).len(), 1, "{split}");
+    }
     let huge = format!("{{{{ link }}}}\n{}", "{{ tenant }}".repeat(1_300));
     assert_eq!(refused_part("verification", "text", &huge), "is too long when rendered");
 }
