@@ -86,7 +86,8 @@ impl<J> FairQueue<J> {
     /// An empty line of at most `capacity` jobs.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, len: 0, shares: HashMap::new(), turns: BTreeSet::new(), now: 0, comers: 0 }
+        // As if some turns had been taken already, or the first to come could lag behind none.
+        Self { capacity, len: 0, shares: HashMap::new(), turns: BTreeSet::new(), now: CREDIT, comers: 0 }
     }
 
     /// How many jobs wait.
