@@ -25,6 +25,10 @@ const REPLACE_VERSION: &str = "UPDATE settings_versions SET settings = $3 WHERE 
 const KEYS: &str = "SELECT tenant_id, kid, sealed_private FROM signing_keys WHERE length(sealed_private) > 0";
 const REPLACE_KEY: &str = "UPDATE signing_keys SET sealed_private = $3 WHERE tenant_id = $1 AND kid = $2";
 
+/// It names people by digests under the old key, by which nobody would find them any more: not to show them
+/// what they were sent, nor to forget them.
+const FORGET_DELIVERIES: &str = "DELETE FROM deliveries";
+
 /// Opens under the old key and seals under the new; none if something does not open.
 pub trait Resealer: Sync {
     /// A settings document's credentials.
@@ -91,6 +95,7 @@ impl MasterKeyRotation<'_> {
             let resealed = resealed.ok_or_else(|| StorageError::corrupt("signing_keys.sealed_private"))?;
             done.signing_keys += execute!(tx.on(), REPLACE_KEY, tenant, kid.as_str(), resealed.as_slice())?;
         }
+        execute!(tx.on(), FORGET_DELIVERIES)?;
         tx.commit().await?;
         Ok(KeyRotated::Done(done))
     }
