@@ -22,7 +22,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::locale::Locale;
 use crate::domain::naming;
 use crate::domain::policy::{Policy, Profile};
-use crate::domain::settings::{Settings, SmsSettings};
+use crate::domain::settings::{Settings, SmsSettings, document};
 use crate::domain::signing_key::Rotation;
 use crate::entropy::Entropy;
 use crate::secret::ExposeSecret as _;
@@ -376,8 +376,8 @@ async fn rotate_master_key(config: &Config, to_file: &Path) -> Result<(), Stop> 
     print(&format!(
         "sealed anew: {} settings documents, {} signing keys\n\
          start every node with GUICHET_MASTER_KEY_FILE={} from now on; keep the old key for older back-ups\n\
-         what the old key only derived has ended: codes and links under way, registration tokens, and the trust in \
-         browsers known by their User-Agent alone",
+         what the old key only derived has ended: codes and links under way, registration tokens, the trust in \
+         browsers known by their User-Agent alone, and the delivery log",
         done.documents,
         done.signing_keys,
         to_file.display()
@@ -418,14 +418,13 @@ async fn create_tenant(storage: &Storage, flags: TenantFlags) -> Result<(), Stop
 }
 
 fn show_tenant(tenant: &Tenant) -> Result<String, Stop> {
-    let settings = serde_json::to_value(&tenant.settings).map_err(Stop::failed)?;
     let policy = Policy::with(tenant.profile, &tenant.settings).unwrap_or_else(|_| Policy::of(tenant.profile));
     let shown = serde_json::json!({
         "slug": tenant.slug,
         "name": tenant.name,
         "profile": tenant.profile,
         "domains": tenant.domains,
-        "settings": settings,
+        "settings": document::shown(&tenant.settings),
         "created_at": tenant.created_at.to_rfc3339(),
         "in_force": {
             "sms_code": { "length": policy.sms_code.length, "ttl": policy.sms_code.ttl.as_secs(), "tries": policy.sms_code.tries },

@@ -22,6 +22,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::map::Entry as Member;
 
 use super::{Stop, print};
 use crate::actors::administration::apps::AppFacts;
@@ -113,7 +114,9 @@ pub(super) async fn set(administration: &Administration, slug: &str, words: &[St
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         let nested = path.rsplit('.').fold(value, |value, step| serde_json::json!({ step: value }));
         // Not `merged`: in a patch null is a wish, not an absence.
-        overlay(&mut patch, nested);
+        if !overlay(&mut patch, nested) {
+            return Err(Stop::Wrong(format!("`{word}`: another word already sets this, or what it stands in")));
+        }
     }
     let before = tenant.version;
     let after = administration.change_settings(&Holder::ROOT, tenant, &patch, &Expected::Any).await;
@@ -125,15 +128,16 @@ pub(super) async fn set(administration: &Administration, slug: &str, words: &[St
     }
 }
 
-fn overlay(target: &mut Value, change: Value) {
-    match (target, change) {
-        (Value::Object(members), Value::Object(changes)) => {
-            for (name, change) in changes {
-                overlay(members.entry(name).or_insert(Value::Null), change);
-            }
+/// Puts a change beside those that are there; false if one of them says something else of the same member.
+fn overlay(target: &mut Value, change: Value) -> bool {
+    let (Value::Object(members), Value::Object(changes)) = (target, change) else { return false };
+    changes.into_iter().all(|(name, change)| match members.entry(name) {
+        Member::Vacant(free) => {
+            free.insert(change);
+            true
         }
-        (target, change) => *target = change,
-    }
+        Member::Occupied(mut taken) => overlay(taken.get_mut(), change),
+    })
 }
 
 struct Applying<'a> {

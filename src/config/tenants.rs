@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::problems::Findings;
+use crate::domain::naming;
 
 /// Which tenant stands in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,9 +28,8 @@ impl Tenants {
     }
 
     pub(super) fn check(&self, findings: &mut Findings) {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.default.len() > 63 || !self.default.chars().all(plain) || self.default.starts_with('-') {
-            findings.add("tenants.default", "must be at most 63 lower-case letters, digits and hyphens");
+        if self.default_slug().is_some_and(|slug| !naming::is_slug(slug)) {
+            findings.add("tenants.default", "must be at most 63 lower-case letters, digits and inner hyphens");
         }
     }
 }

@@ -59,6 +59,8 @@ fn a_file_applied_twice_changes_nothing_the_second_time() {
     let would = "would: acme: make the tenant\nwould: acme: change settings: email, otp\nwould: acme: make app Shop\n";
     assert_eq!(done(&apply(&["--dry-run"])), would);
     let first = done(&apply(&[]));
+    let shown = done(&guichet(folder.path(), None, &["tenant", "show", "acme"]));
+    assert!(shown.contains("\"set\": true") && !shown.contains("sealed"), "{shown}");
     for line in ["acme: make the tenant\n", "acme: change settings: email, otp\n", "acme: make app Shop\n", "secret "] {
         assert!(first.contains(line), "{first}");
     }
@@ -185,6 +187,11 @@ fn a_setting_is_changed_and_taken_back() {
     assert_eq!(done(&set(&["otp.sms.length=null"])), "settings are at version 3\n");
     assert!(refused(&set(&["otp.sms.length=4"]), 2).contains("/otp/sms/length"));
     assert!(refused(&set(&["otp"]), 2).contains("PATH=VALUE"));
+    for twice in
+        [["otp.sms=null", "otp.sms.length=8"], ["otp.sms.length=8", "otp.sms=null"], ["region=SN", "region=ML"]]
+    {
+        assert!(refused(&set(&twice), 2).contains("another word already sets this"));
+    }
     let nobodys = guichet(folder.path(), None, &["tenant", "set", "nope", "region=SN"]);
     assert_eq!(refused(&nobodys, 1), "guichet: no tenant `nope`\n");
 }

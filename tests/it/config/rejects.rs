@@ -98,7 +98,7 @@ fn values_that_contradict_their_section() {
         ("[actors]\nask_timeout = \"10s\"", "actors.ask_timeout: must be shorter than http.request_timeout"),
         (
             "[tenants]\ndefault = \"Our Shop\"",
-            "tenants.default: must be at most 63 lower-case letters, digits and hyphens",
+            "tenants.default: must be at most 63 lower-case letters, digits and inner hyphens",
         ),
         (
             "[log]\nfilter = \"guichet=loud\"",
