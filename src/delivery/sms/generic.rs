@@ -150,6 +150,14 @@ enum Body {
     Text(Template, Escape),
 }
 
+/// The type of a body, `usual` where the headers name none; none if it differs from message to message.
+fn content_type<'h>(headers: &'h mut Vec<(HeaderName, Template)>, usual: &str) -> Option<&'h str> {
+    if !headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
+        headers.push((CONTENT_TYPE, Template::parse(usual)));
+    }
+    headers.iter().find(|(name, _)| name == CONTENT_TYPE).and_then(|(_, value)| value.fixed())
+}
+
 impl HttpSender {
     pub(super) fn new(
         settings: HttpSettings,
@@ -162,16 +170,11 @@ impl HttpSender {
         let body = match body {
             HttpBody::Empty => Body::Empty,
             HttpBody::Json(value) => {
-                if !headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
-                    headers.push((CONTENT_TYPE, Template::parse("application/json")));
-                }
+                content_type(&mut headers, "application/json");
                 Body::Json(value)
             }
             HttpBody::Text(text) => {
-                if !headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
-                    headers.push((CONTENT_TYPE, Template::parse("text/plain; charset=utf-8")));
-                }
-                let kind = headers.iter().find(|(name, _)| name == CONTENT_TYPE).and_then(|(_, value)| value.fixed());
+                let kind = content_type(&mut headers, "text/plain; charset=utf-8");
                 let kind = kind.ok_or(InvalidSettings::new("headers", "content_type_required"))?;
                 Body::Text(Template::parse(&text), Escape::of(kind))
             }

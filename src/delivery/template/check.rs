@@ -230,10 +230,7 @@ impl Templates {
 fn outcomes(rendered: &Rendered, facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     let link = facts.link.unwrap_or(LINK);
     let bare = |text: &str, link: &str| text.replace(link, LINK);
-    let text = match facts.channel {
-        Channel::Sms => "sms",
-        Channel::Email => "text",
-    };
+    let text = promises::text_part(facts.channel);
     let subject = rendered.subject.as_deref().map(|subject| ("subject", bare(subject, link)));
     let html = rendered.html.as_deref().map(|html| ("html", bare(html, &as_attribute(link))));
     subject.into_iter().chain([(text, bare(&rendered.text, link))]).chain(html).collect()

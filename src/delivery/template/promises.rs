@@ -24,12 +24,17 @@ pub(super) struct Broken {
     pub(super) reason: &'static str,
 }
 
-/// Judges a message before its last line is written.
-pub(super) fn kept(rendered: &Rendered, facts: &Facts<'_>) -> Result<(), Broken> {
-    let part = match facts.channel {
+/// What settings call the plain text of a message.
+pub(super) const fn text_part(channel: Channel) -> &'static str {
+    match channel {
         Channel::Sms => "sms",
         Channel::Email => "text",
-    };
+    }
+}
+
+/// Judges a message before its last line is written.
+pub(super) fn kept(rendered: &Rendered, facts: &Facts<'_>) -> Result<(), Broken> {
+    let part = text_part(facts.channel);
     words(&rendered.text, facts).map_err(|reason| Broken { part, reason })?;
     if part == "sms" && rendered.text.lines().any(|line| line.starts_with('@')) {
         return Err(Broken { part, reason: "no line may begin with `@`: the last line is written by the sender" });
